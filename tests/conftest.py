@@ -1,0 +1,17 @@
+"""What the tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+_SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """Real curves and logs kept beside the checkout; they are not part of the project."""
+    if not _SHARED.is_dir():
+        pytest.skip("needs the real logs in ../shared, which are not part of the project")
+    return _SHARED

@@ -1,0 +1,54 @@
+"""What time is it? The only module that asks the machine."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+from watcher.model import WallTime
+
+
+class Clock(Protocol):
+    """Tells wall time, and a monotonic reading for how long something took."""
+
+    def now(self) -> WallTime:
+        """Seconds since the epoch."""
+
+    def monotonic(self) -> float:
+        """Seconds since an arbitrary point; never goes back."""
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> WallTime:
+        """Seconds since the epoch, by the machine."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Seconds by the machine's monotonic clock."""
+        return time.monotonic()
+
+
+class ManualClock:
+    """A clock moved by hand: replay and tests run on it."""
+
+    def __init__(self, now: WallTime = 0.0) -> None:
+        self._now = now
+
+    def now(self) -> WallTime:
+        """The time it was set to."""
+        return self._now
+
+    def monotonic(self) -> float:
+        """The same reading: a manual clock never jumps by itself."""
+        return self._now
+
+    def set(self, now: WallTime) -> None:
+        """Move to ``now``."""
+        self._now = now
+
+    def advance(self, seconds: float) -> WallTime:
+        """Move on by ``seconds`` and return the new time."""
+        self._now += seconds
+        return self._now

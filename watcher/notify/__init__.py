@@ -1,0 +1,1 @@
+"""How people hear of it: what a message says, how it is sent, when it is sent again."""
