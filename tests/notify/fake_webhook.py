@@ -1,0 +1,56 @@
+"""A receiver of webhooks on the loopback interface that records, and answers as it is told."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+class FakeWebhook:
+    """``answers`` holds (status, headers, seconds) for the next calls; 200 at once after them.
+
+    A status of 0 closes the connection without an answer.
+    """
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+        self.headers: list[dict[str, str]] = []
+        self.answers: deque[tuple[int, dict[str, str], float]] = deque()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                outer.bodies.append(body)
+                outer.headers.append(dict(self.headers.items()))
+                code, headers, pause = outer.answers.popleft() if outer.answers else (200, {}, 0)
+                time.sleep(pause)
+                if not code:
+                    return
+                self.send_response(code)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+
+    @property
+    def url(self) -> str:
+        """Where it listens; the path stands for a secret."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}/hook/very-secret"
+
+    def __enter__(self) -> FakeWebhook:
+        serve = self._server.serve_forever
+        threading.Thread(target=serve, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._server.shutdown()
+        self._server.server_close()

@@ -1,0 +1,73 @@
+"""What do the outbox and the ways to send a message have to agree on?
+
+A notifier tries once and says what came of it. Whether, when and how often it is tried again is
+the outbox's matter alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
+
+from watcher.errors import WatcherError
+from watcher.model import Alert, Notice
+
+Receipt = Mapping[str, str]  # what a receiver needs to find its message again: channel, ts, ...
+
+
+class SendError(WatcherError):
+    """A message was not sent, or nobody knows.
+
+    ``retryable``: trying again may help. ``retry_after``: seconds the receiver asked to be left
+    alone. ``ambiguous``: the message may have arrived all the same. Never holds a secret.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retryable: bool,
+        retry_after: float | None = None,
+        ambiguous: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+        self.retry_after = retry_after
+        self.ambiguous = ambiguous
+
+
+class Notifier(Protocol):
+    """One way to reach people. Raises ``SendError``; never retries by itself."""
+
+    def send(self, notice: Notice, thread: Receipt | None, shown: tuple[Alert, ...]) -> Receipt:
+        """Send one message and return the receipt of its group's first message.
+
+        ``thread`` is that receipt so far, None if this is the first message of its group.
+        ``shown`` are the alerts as the first message should now show them.
+        """
+
+
+@runtime_checkable
+class Finds(Protocol):
+    """A notifier that can tell whether a message arrived after all."""
+
+    def find(self, notice: Notice, thread: Receipt | None) -> Receipt | None:
+        """Return the receipt of ``notice`` if the receiver has it, None if it has not."""
+
+
+@runtime_checkable
+class Attaches(Protocol):
+    """A notifier that can add a picture to a message it sent."""
+
+    def attach(
+        self, notice: Notice, receipt: Receipt, shown: tuple[Alert, ...], png: bytes
+    ) -> Receipt:
+        """Add ``png`` to the group's first message and return its new receipt."""
+
+
+def seconds(header: str | None) -> float | None:
+    """Read ``Retry-After`` given in seconds, None for anything else; an hour at most."""
+    try:
+        return min(max(float(header or ""), 0.0), 3600.0)
+    except ValueError:
+        return None

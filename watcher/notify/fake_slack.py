@@ -1,0 +1,337 @@
+"""A strict stand-in for Slack on the loopback interface, for trying the watcher and its tests.
+
+It refuses what Slack refuses (unknown fields, too long texts, malformed blocks, strangers' files)
+and can be told to misbehave as Slack sometimes does. It speaks only the methods we use.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any
+from urllib.parse import parse_qsl
+
+Message = dict[str, Any]
+
+_POST = {
+    "channel", "text", "blocks", "attachments", "thread_ts", "reply_broadcast", "metadata",
+    "mrkdwn", "parse", "link_names", "unfurl_links", "unfurl_media", "username", "icon_emoji",
+    "icon_url",
+}  # fmt: skip
+_UPDATE = {"channel", "ts", "text", "blocks", "attachments", "metadata", "parse", "link_names"}
+_TEXT_LIMITS = {"header": 150, "section": 3000, "field": 2000, "context": 3000}
+_MENTION = re.compile(r"<(![a-z]+[^>]*|[@#][A-Z0-9]+[^>]*|https?://[^>]+)>")
+
+
+class Refusal(Exception):
+    """An answer ``{"ok": false}`` with Slack's code."""
+
+
+@dataclass(slots=True)
+class Fault:
+    """How the next call goes wrong.
+
+    ``kind``: ``status`` (answer ``code``, with ``retry_after``), ``error`` (refuse with ``name``),
+    ``hang`` (do it, answer after ``seconds``), ``drop`` (close without doing anything),
+    ``drop_after`` (do it, close without an answer), ``garbage`` (a proxy's page).
+    """
+
+    kind: str
+    code: int = 500
+    name: str = ""
+    seconds: float = 0.0
+    retry_after: int | None = None
+    method: str = "chat.postMessage"
+
+
+@dataclass(slots=True)
+class FakeSlack:
+    """Use as a context manager. ``channels`` maps ids to names; the bot is in all of them."""
+
+    token: str = "xoxb-fake"
+    channels: dict[str, str] = field(default_factory=lambda: {"C0000000001": "alerts"})
+    port: int = 0
+    on_message: Callable[[Message], None] = lambda message: None
+    messages: list[Message] = field(default_factory=list)
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+    faults: deque[Fault] = field(default_factory=deque)
+    down: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    _clock: itertools.count[int] = field(default_factory=itertools.count)
+    _server: ThreadingHTTPServer | None = None
+
+    def __enter__(self) -> FakeSlack:
+        """Start serving."""
+        handler = type("Handler", (_Handler,), {"slack": self})
+        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), handler)
+        self._server.daemon_threads = True
+        self.port = self._server.server_address[1]
+        serve = self._server.serve_forever
+        threading.Thread(target=serve, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop serving."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+
+    @property
+    def api(self) -> str:
+        """The address to use in Slack's place."""
+        return f"http://127.0.0.1:{self.port}/api/"
+
+    def texts(self) -> list[str]:
+        """Return the texts of all messages, oldest first."""
+        return [message["text"] for message in self.messages]
+
+    # ---------------------------------------------------------------- methods
+
+    def answer(self, method: str, given: dict[str, Any]) -> dict[str, Any]:
+        """Do what ``method`` does, or raise ``Refusal``."""
+        known = {
+            "auth.test": self._auth_test,
+            "chat.postMessage": self._post,
+            "chat.update": self._update,
+            "conversations.history": self._history,
+            "conversations.replies": self._replies,
+            "files.getUploadURLExternal": self._upload_url,
+            "files.completeUploadExternal": self._complete,
+            "files.info": self._info,
+        }
+        if method not in known:
+            raise Refusal("unknown_method")
+        with self.lock:
+            return {"ok": True, **known[method](given)}
+
+    def _auth_test(self, given: dict[str, Any]) -> dict[str, Any]:
+        return {"user": "watcher", "team": "fake", "bot_id": "B1"}
+
+    def _post(self, given: dict[str, Any]) -> dict[str, Any]:
+        _only(given, _POST)
+        channel = self._channel(given, by_name=True)
+        self._check(given)
+        if "thread_ts" in given:
+            self._message(channel, given["thread_ts"])
+        now, tick = int(time.time()), next(self._clock)
+        message = {**given, "channel": channel, "ts": f"{now}.{tick:06d}"}
+        self.messages.append(message)
+        self.on_message(message)
+        return {"channel": channel, "ts": message["ts"], "message": message}
+
+    def _update(self, given: dict[str, Any]) -> dict[str, Any]:
+        _only(given, _UPDATE)
+        message = self._message(self._channel(given), given.get("ts"))
+        self._check(given)
+        message |= {**given, "edited": True}
+        self.on_message(message)
+        return {"channel": message["channel"], "ts": message["ts"], "text": message["text"]}
+
+    def _history(self, given: dict[str, Any]) -> dict[str, Any]:
+        channel, oldest = self._channel(given), float(given.get("oldest", 0))
+        found = [
+            m
+            for m in reversed(self.messages)
+            if m["channel"] == channel
+            and float(m["ts"]) >= oldest
+            and ("thread_ts" not in m or m.get("reply_broadcast"))
+        ]
+        return self._page(found, given)
+
+    def _replies(self, given: dict[str, Any]) -> dict[str, Any]:
+        channel, ts = self._channel(given), given.get("ts")
+        self._message(channel, ts)
+        found = [
+            m
+            for m in self.messages
+            if m["channel"] == channel and ts in (m["ts"], m.get("thread_ts"))
+        ]
+        return self._page(found, given)
+
+    def _page(self, found: list[Message], given: dict[str, Any]) -> dict[str, Any]:
+        at, size = int(given.get("cursor") or 0), int(given.get("limit") or 100)
+        hidden = () if given.get("include_all_metadata") else ("metadata",)
+        shown = [{k: v for k, v in m.items() if k not in hidden} for m in found[at : at + size]]
+        cursor = str(at + size) if at + size < len(found) else ""
+        return {"messages": shown, "response_metadata": {"next_cursor": cursor}}
+
+    def _upload_url(self, given: dict[str, Any]) -> dict[str, Any]:
+        file_id = f"F{next(self._clock):09d}"
+        self.files[file_id] = {"length": int(given["length"]), "name": given["filename"]}
+        return {"file_id": file_id, "upload_url": f"{self.api[:-5]}/upload/{file_id}"}
+
+    def upload(self, file_id: str, data: bytes) -> None:
+        """Take the bytes of a file, of exactly the length announced."""
+        if file_id not in self.files or len(data) != self.files[file_id]["length"]:
+            raise Refusal("upload_failed")
+        self.files[file_id]["data"] = data
+
+    def _complete(self, given: dict[str, Any]) -> dict[str, Any]:
+        for file in given.get("files") or ():
+            if "data" not in self.files.get(file["id"], {}):
+                raise Refusal("file_not_found")
+            self.files[file["id"]]["looks"] = 0
+        return {"files": given["files"]}
+
+    def _info(self, given: dict[str, Any]) -> dict[str, Any]:
+        file = self.files.get(given.get("file", ""))
+        if file is None or "looks" not in file:
+            raise Refusal("file_not_found")
+        file["looks"] += 1
+        return {"file": {"mimetype": "image/png" if file["looks"] > 1 else ""}}
+
+    # ---------------------------------------------------------------- checks
+
+    def _channel(self, given: dict[str, Any], *, by_name: bool = False) -> str:
+        asked = str(given.get("channel", ""))
+        for channel, name in self.channels.items():
+            if asked == channel or (by_name and asked.removeprefix("#") == name):
+                return channel
+        raise Refusal("channel_not_found")
+
+    def _message(self, channel: str, ts: object) -> Message:
+        for message in self.messages:
+            if message["channel"] == channel and message["ts"] == ts:
+                return message
+        raise Refusal("message_not_found")
+
+    def _check(self, given: dict[str, Any]) -> None:
+        text = given.get("text", "")
+        if not text and not given.get("blocks"):
+            raise Refusal("no_text")
+        if len(text) > 40_000:
+            raise Refusal("msg_too_long")
+        if len(given.get("blocks") or ()) > 50:
+            raise Refusal("invalid_blocks")
+        for block in given.get("blocks") or ():
+            self._check_block(block)
+        metadata = given.get("metadata")
+        if metadata is not None and set(metadata) != {"event_type", "event_payload"}:
+            raise Refusal("invalid_metadata_format")
+
+    def _check_block(self, block: dict[str, Any]) -> None:
+        kind = block.get("type", "")
+        if kind == "image":
+            file = self.files.get((block.get("slack_file") or {}).get("id", ""), {})
+            if file.get("looks", 0) < 2 or not block.get("alt_text"):
+                raise Refusal("invalid_blocks")
+            return
+        if kind not in ("header", "section", "context"):
+            raise Refusal("invalid_blocks")
+        texts = [(kind, block["text"])] if "text" in block else []
+        texts += [("field", text) for text in block.get("fields", ())]
+        texts += [("context", text) for text in block.get("elements", ())]
+        if not texts or len(block.get("fields", ())) > 10 or len(block.get("elements", ())) > 10:
+            raise Refusal("invalid_blocks")
+        for place, text in texts:
+            _check_text(place, text)
+
+
+def _check_text(place: str, text: dict[str, Any]) -> None:
+    kind, said = text.get("type"), text.get("text", "")
+    allowed = {"plain_text": {"type", "text", "emoji"}, "mrkdwn": {"type", "text", "verbatim"}}
+    if kind not in allowed or not set(text) <= allowed[kind]:
+        raise Refusal("invalid_blocks")
+    if place == "header" and kind != "plain_text":
+        raise Refusal("invalid_blocks")
+    if not 0 < len(said) <= _TEXT_LIMITS[place]:
+        raise Refusal("invalid_blocks")
+
+
+def mentions(message: Message) -> list[str]:
+    """Return the mentions and links that Slack would act on in a message."""
+    texts = [message.get("text", "")]
+    for block in message.get("blocks") or ():
+        every = [block.get("text"), *block.get("fields", ()), *block.get("elements", ())]
+        texts += [t["text"] for t in every if t and t["type"] == "mrkdwn"]
+    return [found for text in texts for found in _MENTION.findall(text) if found[:5] != "!date"]
+
+
+def _only(given: dict[str, Any], allowed: set[str]) -> None:
+    if not set(given) <= allowed:
+        raise Refusal("invalid_arguments")
+
+
+class _Handler(BaseHTTPRequestHandler):
+    slack: FakeSlack
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        body, path = self.rfile.read(length), self.path.strip("/")
+        if path.startswith("upload/"):
+            try:
+                self.slack.upload(path.removeprefix("upload/"), body)
+            except Refusal:
+                self._say(400, b"")
+            else:
+                self._say(200, b"OK")
+            return
+        method = path.removeprefix("api/")
+        self.slack.calls.append(method)
+        self._call(method, body)
+
+    def _call(self, method: str, body: bytes) -> None:
+        faults = self.slack.faults
+        fault = faults.popleft() if faults and faults[0].method == method else None
+        if self.slack.down or (fault and fault.kind == "drop"):
+            self.close_connection = True
+            return
+        if fault and fault.kind in ("status", "garbage"):
+            page = b"<html>a proxy's page</html>" if fault.kind == "garbage" else b'{"ok":false}'
+            code = fault.code if fault.kind == "status" else 200
+            self._say(code, page, fault.retry_after, html=fault.kind == "garbage")
+            return
+        if fault and fault.kind == "error":
+            self._say(200, json.dumps({"ok": False, "error": fault.name}).encode())
+            return
+        answer = self._answer(method, body)
+        if fault and fault.kind == "hang":
+            time.sleep(fault.seconds)
+        if fault and fault.kind in ("drop_after", "hang"):
+            self.close_connection = True
+            return
+        self._say(200, json.dumps(answer).encode())
+
+    def _answer(self, method: str, body: bytes) -> dict[str, Any]:
+        if self.headers.get("Authorization") != f"Bearer {self.slack.token}":
+            return {"ok": False, "error": "invalid_auth"}
+        try:
+            if "json" in (self.headers.get("Content-Type") or ""):
+                given = json.loads(body)
+            else:
+                given = dict(parse_qsl(body.decode()))
+            return self.slack.answer(method, given)
+        except Refusal as refusal:
+            return {"ok": False, "error": str(refusal)}
+        except (KeyError, TypeError, ValueError):
+            return {"ok": False, "error": "invalid_arguments"}
+
+    def _say(
+        self, code: int, body: bytes, retry_after: int | None = None, *, html: bool = False
+    ) -> None:
+        self.send_response(code)
+        kind = "text/html" if html else "application/json"
+        self.send_header("Content-Type", f"{kind}; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        if retry_after is not None:
+            self.send_header("Retry-After", str(retry_after))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing: the messages are what is of interest."""

@@ -1,0 +1,395 @@
+"""What does a message say? Alerts in; lines, Slack blocks and JSON out.
+
+Written for someone who is woken at night and reads it on a phone: first what is wrong and with
+which run, then since which step, which step to go back to, and what usually helps.
+
+Names of runs and tags come from whoever may write to a log directory. In lines, whatever is not
+printable is shown by its escape. In Slack, such text only ever stands in ``plain_text`` objects,
+which know no mentions, links or formatting; mrkdwn holds nothing but our own words and numbers.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from watcher.model import Alert, AlertState, Notice, Severity
+from watcher.routing import LOUDER, REPEAT
+
+Block = dict[str, Any]
+
+MOST_ALERTS = 8  # shown in full in one Slack message
+MOST_LINES = 25  # of a digest
+HEADER_LIMIT = 150  # characters of a Slack header
+SECTION_LIMIT = 3000  # characters of a Slack section
+TEXT_LIMIT = 3000  # of the notification text; Slack cuts at 40 000
+BUDGET = 10_000  # characters of all blocks together: more is slow to open on a phone
+_REASON_LIMIT = 600
+_NAME_LIMIT = 120
+
+_ICONS = {Severity.CRITICAL: "🔴", Severity.WARNING: "🟠", Severity.INFO: "🔵"}
+_CLOSED_ICONS = {AlertState.RESOLVED: "✅", AlertState.ENDED: "⚫", AlertState.SUPERSEDED: "⏪"}
+_CLOSED_WORDS = {
+    AlertState.RESOLVED: "resolved",
+    AlertState.ENDED: "ended while firing",
+    AlertState.SUPERSEDED: "superseded by resume",
+}
+_NEWS = {REPEAT: "Still", LOUDER: "Now"}
+_YEAR_2100 = 4.1e9  # what claims to be later is no time
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class SlackMessage:
+    """``text`` is what the phone shows on its lock screen; it is escaped, not formatted."""
+
+    text: str
+    blocks: list[Block]
+
+
+# -------------------------------------------------------------------- text
+
+
+def clean(text: str) -> str:
+    """Return ``text`` in one line that no terminal acts on: what is not printable is escaped."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for c in text
+    )
+
+
+def clip(text: str, limit: int) -> str:
+    """Return ``text`` cleaned and cut to ``limit`` characters; an ellipsis says that it was."""
+    text = clean(text)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def number(value: float | None) -> str:
+    """Return a value as people read it, four digits of it; "" for None."""
+    return "" if value is None else f"{value:.4g}"
+
+
+def place(alert: Alert) -> str:
+    """Name the run; the attempt too, when it is not the first. A long name keeps its end."""
+    run = clean(alert.run if alert.run != "." else alert.root)
+    if len(run) > _NAME_LIMIT:
+        run = "…" + run[1 - _NAME_LIMIT :]
+    return f"{run} (attempt {alert.attempt + 1})" if alert.attempt else run
+
+
+def word(alert: Alert) -> str:
+    """Say in a word how the alert stands: its severity while it fires, else how it closed."""
+    return _CLOSED_WORDS.get(alert.state, alert.severity.value)
+
+
+def icon(alert: Alert) -> str:
+    """Return the sign that goes with ``word``."""
+    return _CLOSED_ICONS.get(alert.state, _ICONS[alert.severity])
+
+
+def steps(alert: Alert) -> str:
+    """Say since which step it goes wrong, and which step to go back to."""
+    parts = []
+    if alert.onset_step is not None:
+        parts.append(f"since step {alert.onset_step}")
+    if alert.best_step is not None:
+        value = number(alert.best_value)
+        parts.append(f"best step {alert.best_step}" + (f" ({value})" if value else ""))
+    return ", ".join(parts)
+
+
+def summary(alert: Alert) -> str:
+    """Return the rule's own summary with its placeholders filled, else the detector's reason.
+
+    Placeholders are plain ``{name}``; an unknown one stays as it is written.
+    """
+    template = alert.annotations.get("summary", "")
+    return clip(fill(template, alert) if template else alert.reason, _REASON_LIMIT)
+
+
+def fill(template: str, alert: Alert) -> str:
+    """Fill ``{run}``, ``{tag}``, ``{step}``, ... in a template of a rule; labels count too."""
+    known: dict[str, str] = {
+        **alert.labels,
+        "root": alert.root,
+        "run": alert.run,
+        "attempt": str(alert.attempt),
+        "alert": alert.alert,
+        "detector": alert.detector,
+        "team": alert.team,
+        "severity": alert.severity.value,
+        "tag": next(iter(alert.inputs.values()), ""),
+        "step": _text(alert.onset_step),
+        "onset": _text(alert.onset_step),
+        "fired_step": _text(alert.fired_step),
+        "best": _text(alert.best_step),
+        "best_value": number(alert.best_value),
+        "value": number(alert.value),
+        "reason": alert.reason,
+    }
+    return _PLACEHOLDER.sub(lambda m: known.get(m[1], m[0]), template)
+
+
+def helps(alert: Alert) -> tuple[str, ...]:
+    """Return what usually helps, as suggestions; empty if there is no advice on the finding."""
+    if not alert.advice:
+        return ()
+    from watcher.advice import advice  # parses a file: only when there is something to say
+
+    try:
+        return tuple(getattr(advice(alert.advice), "helps", ()))
+    except KeyError:
+        return ()
+
+
+def _text(value: int | None) -> str:
+    return "" if value is None else str(value)
+
+
+# -------------------------------------------------------------------- lines
+
+
+def plain(alert: Alert) -> str:
+    """Return an alert as one line without control characters."""
+    at = steps(alert)
+    parts = [word(alert).upper(), place(alert), clip(alert.alert, _NAME_LIMIT)]
+    said = clip(alert.reason, _REASON_LIMIT) or summary(alert)
+    return "  ".join(parts) + (f"  {at}" if at else "") + (f": {said}" if said else "")
+
+
+def plain_notice(notice: Notice) -> str:
+    """Return a notice as lines, one an alert, with what usually helps beneath the firing ones."""
+    lines = []
+    for alert in notice.alerts:
+        lines.append(plain(alert))
+        if alert.open and len(notice.alerts) <= MOST_ALERTS:
+            lines += [f"    try: {clip(text, _REASON_LIMIT)}" for text in helps(alert)]
+    return "\n".join(lines)
+
+
+# -------------------------------------------------------------------- JSON
+
+
+def as_json(alert: Alert) -> dict[str, Any]:
+    """Return an alert as plain JSON values: the fields of ``scan --format jsonl``.
+
+    JSON has no NaN: a number that is not finite is written as "NaN", "Infinity", "-Infinity".
+    ``advice`` is the key of the advice. ``resolved_step`` is null unless it resolved.
+    """
+    resolved = alert.state is AlertState.RESOLVED
+    return {
+        "root": clean(alert.root),
+        "run": clean(alert.run),
+        "attempt": alert.attempt,
+        "alert": alert.alert,
+        "detector": alert.detector,
+        "severity": alert.severity.value,
+        "state": alert.state.value,
+        "onset_step": alert.onset_step,
+        "fired_step": alert.fired_step,
+        "fired_at": _finite(alert.fired_at),
+        "resolved_step": alert.resolved_step if resolved else None,
+        "best_step": alert.best_step,
+        "value": _finite(alert.value),
+        "reason": clean(alert.reason),
+        "advice": alert.advice,
+        "inputs": {name: clean(tag) for name, tag in alert.inputs.items()},
+        "labels": {name: clean(value) for name, value in alert.labels.items()},
+    }
+
+
+def webhook(notice: Notice) -> dict[str, Any]:
+    """Return a notice as the body of a webhook; ``id`` stays the same over every retry."""
+    return {
+        "version": 1,
+        "id": notice.id,
+        "receiver": notice.receiver,
+        "group": notice.group_key,
+        "reason": notice.reason,
+        "queued_at": notice.queued_at,
+        "text": plain_notice(notice),
+        "alerts": [
+            {
+                **as_json(alert),
+                "fingerprint": alert.fingerprint,
+                "summary": summary(alert),
+                "helps": list(helps(alert)),
+                "runbook": alert.annotations.get("runbook", ""),
+            }
+            for alert in notice.alerts
+        ],
+    }
+
+
+def _finite(value: float | None) -> float | str | None:
+    if value is None or math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+
+
+# -------------------------------------------------------------------- Slack
+
+
+def escape(text: str) -> str:
+    """Return text in which Slack finds neither a mention nor a link."""
+    return clean(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def slack(
+    notice: Notice, *, mention: str = "", image: str = "", shown: Sequence[Alert] = ()
+) -> SlackMessage:
+    """Return a notice as Slack shows it; ``shown`` replaces its alerts when a message is edited.
+
+    ``mention`` is the config's own, already in Slack's form. ``image`` is the id of an uploaded
+    file that goes beneath the first alert.
+    """
+    alerts = tuple(shown) or notice.alerts
+    reason = "" if shown else notice.reason
+    blocks: list[Block] = []
+    if len(alerts) > MOST_ALERTS:
+        blocks += _digest(notice, alerts)
+    else:
+        for i, alert in enumerate(alerts):
+            blocks += _alert(alert, reason, full=i == 0 or alert.open)
+            if i == 0 and image:
+                blocks.append(_picture(alert, image))
+    if mention:
+        blocks.append({"type": "section", "text": _mrkdwn(mention)})
+    head = escape(_headline(alerts, reason))
+    text = f"{mention} {head}" if mention else head
+    return SlackMessage(text[:TEXT_LIMIT], _within(blocks))
+
+
+def _headline(alerts: Sequence[Alert], reason: str) -> str:
+    """Say the most important on one line, for the lock screen."""
+    first = alerts[0]
+    if len(alerts) > MOST_ALERTS:
+        return f"{_count(alerts)}, first {clip(first.alert, _NAME_LIMIT)} of {place(first)}"
+    more = f" (and {len(alerts) - 1} more)" if len(alerts) > 1 else ""
+    at = f" · {steps(first)}" if steps(first) else ""
+    title = f"{_title(first, reason)}{more}"
+    said = clip(first.reason or summary(first), 300)
+    return f"{title} · {place(first)}{at} · {said}"
+
+
+def _title(alert: Alert, reason: str) -> str:
+    """Say how loud it is and what it is called; and whether it is old news."""
+    how = _NEWS.get(reason, "") if alert.open else ""
+    said = f"{how} {word(alert)}" if how else word(alert).capitalize()
+    return clip(f"{icon(alert)} {said}: {clean(alert.alert)}", HEADER_LIMIT)
+
+
+def _alert(alert: Alert, reason: str, *, full: bool) -> list[Block]:
+    """Header, run and reason, the steps, and what helps while there is something to help."""
+    blocks: list[Block] = [
+        {"type": "header", "text": _plain(_title(alert, reason))},
+        {"type": "section", "text": _plain(_story(alert))},
+    ]
+    fields = [_mrkdwn(text) for text in _fields(alert)]
+    if fields:
+        blocks.append({"type": "section", "fields": fields})
+    advised = helps(alert) if full and alert.open else ()
+    if advised:
+        lines = "\n".join(f"• {clip(text, 300)}" for text in advised[:4])
+        blocks.append({"type": "section", "text": _plain(f"What usually helps\n{lines}")})
+    return [*blocks, *_small_print(alert)]
+
+
+def _story(alert: Alert) -> str:
+    """Name the run, then say what the rule and the detector say of it, nothing twice."""
+    run, said, reason = place(alert), summary(alert), clip(alert.reason, _REASON_LIMIT)
+    parts = ["" if said.startswith(run) else run, said, "" if reason in said else reason]
+    return "\n".join(part for part in parts if part) or "(no name, no reason)"
+
+
+def _fields(alert: Alert) -> list[str]:
+    """Numbers of our own only: this is mrkdwn."""
+    fields = []
+    if alert.onset_step is not None:
+        fields.append(f"*Since step*\n{alert.onset_step}")
+    if alert.best_step is not None:
+        value = number(alert.best_value)
+        fields.append(f"*Best step*\n{alert.best_step}" + (f" ({value})" if value else ""))
+    if alert.state is AlertState.RESOLVED and alert.resolved_step is not None:
+        fields.append(f"*Resolved at step*\n{alert.resolved_step}")
+    if alert.fired_at is not None and 0 <= alert.fired_at < _YEAR_2100:
+        fields.append(f"*Noticed*\n{_date(alert.fired_at)}")
+    return fields
+
+
+def _small_print(alert: Alert) -> list[Block]:
+    tags = ", ".join(dict.fromkeys(alert.inputs.values()))
+    said = " · ".join(clip(part, 200) for part in (tags, alert.root, alert.team) if part)
+    elements = [_plain(said)] if said else []
+    runbook = alert.annotations.get("runbook", "")
+    if re.fullmatch(r"https?://[^\s<>|]{1,500}", runbook):
+        elements.append(_mrkdwn(f"<{runbook.replace('&', '&amp;')}|Runbook>"))
+    return [{"type": "context", "elements": elements}] if elements else []
+
+
+def _digest(notice: Notice, alerts: Sequence[Alert]) -> list[Block]:
+    lines = [
+        clip(f"{icon(a)} {a.alert} · {place(a)}" + (f" · {steps(a)}" if steps(a) else ""), 250)
+        for a in alerts[:MOST_LINES]
+    ]
+    if len(alerts) > MOST_LINES:
+        lines.append(f"and {len(alerts) - MOST_LINES} more: see `watcher alerts`")
+    return [
+        {"type": "header", "text": _plain(_count(alerts))},
+        *(
+            {"type": "section", "text": _plain("\n".join(lines[i : i + 10]))}
+            for i in range(0, len(lines), 10)
+        ),
+        {"type": "context", "elements": [_plain(clip(notice.reason, 200))]},
+    ]
+
+
+def _count(alerts: Sequence[Alert]) -> str:
+    runs = len({alert.slot.run for alert in alerts})
+    return f"{icon(alerts[0])} {len(alerts)} alerts in {runs} run{'s' if runs > 1 else ''}"
+
+
+def _picture(alert: Alert, file_id: str) -> Block:
+    text = clip(f"Curves of {place(alert)}, {steps(alert)}", 1000)
+    return {"type": "image", "slack_file": {"id": file_id}, "alt_text": text}
+
+
+def _within(blocks: Sequence[Block]) -> list[Block]:
+    """Keep whole blocks up to the budget, in order."""
+    kept: list[Block] = []
+    size = 0
+    for block in blocks:
+        size += _length(block)
+        if size > BUDGET:
+            kept.append({"type": "context", "elements": [_plain("… and more, see the watcher")]})
+            break
+        kept.append(block)
+    return kept
+
+
+def _length(value: object) -> int:
+    if isinstance(value, Mapping):
+        return sum(_length(v) for v in value.values())
+    if isinstance(value, list):
+        return sum(_length(v) for v in value)
+    return len(value) if isinstance(value, str) else 0
+
+
+def _plain(text: str) -> Block:
+    return {"type": "plain_text", "text": text[:SECTION_LIMIT], "emoji": False}
+
+
+def _mrkdwn(text: str) -> Block:
+    return {"type": "mrkdwn", "text": text[:SECTION_LIMIT], "verbatim": True}
+
+
+def _date(at: float) -> str:
+    """Let each reader's Slack show the time in the reader's own zone."""
+    spelled = datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return f"<!date^{int(at)}^{{date_short_pretty}} {{time}}|{spelled}>"

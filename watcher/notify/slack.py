@@ -1,0 +1,285 @@
+"""Sends notices to a Slack channel by a bot token. slack-sdk enters here and nowhere else.
+
+One thread a group (by default: a run). The first message stands in the channel; what is new goes
+into its thread, and is shown in the channel as well when something got worse. When an alert
+closes, the first message is edited to say so. Every message carries the notice's id as metadata,
+by which it is found again when a failure left open whether it arrived.
+"""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.error import URLError
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+
+from slack_sdk import WebClient
+from slack_sdk.errors import SlackApiError, SlackClientError
+
+from watcher.model import Alert, AlertState, Notice, Severity
+from watcher.notify.base import Receipt, SendError, seconds
+from watcher.notify.message import SlackMessage, place, slack
+from watcher.routing import FIRST, LOUDER
+
+EVENT = "watcher_notice"  # type of our metadata
+_PAGE = 200  # messages a page when looking for ours
+_MOST_PAGES = 10
+_CLOCKS_APART = 3600.0  # seconds that Slack's clock and ours may differ
+_FILE_TRIES = 8  # half a second apart, until an uploaded picture was processed
+
+_RETRYABLE = frozenset(
+    {
+        "ratelimited",
+        "rate_limited",
+        "message_limit_exceeded",
+        "service_unavailable",
+        "internal_error",
+        "fatal_error",
+        "request_timeout",
+        "team_added_to_org",
+    }
+)
+_AMBIGUOUS = frozenset({"service_unavailable", "internal_error", "fatal_error", "request_timeout"})
+_TOO_RICH = frozenset(
+    {"invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long", "msg_too_long"}
+)
+_NEXT_STEP = {
+    "invalid_auth": "the bot token is not valid; put a new one into the token file",
+    "not_authed": "there is no bot token; put one into the token file",
+    "token_revoked": "the bot token was revoked; install the app again",
+    "token_expired": "the bot token expired; put a new one into the token file",
+    "account_inactive": "the bot was removed; install the app again",
+    "channel_not_found": "no such channel, or a private one; give its id and invite the bot",
+    "not_in_channel": "the bot is not in the channel; invite it",
+    "is_archived": "the channel is archived; choose another one",
+    "missing_scope": "the app lacks a scope; see the app manifest",
+}
+
+# slack-sdk would log whole requests at debug level, and each failure once more
+_silent = logging.getLogger(f"{__name__}.sdk")
+_silent.setLevel(logging.CRITICAL)
+_log = logging.getLogger(__name__)
+
+
+class Pace:
+    """A token bucket: ``burst`` at once, then one each ``interval`` seconds (Slack allows one)."""
+
+    def __init__(
+        self,
+        interval: float = 1.0,
+        burst: int = 3,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._interval, self._slack = interval, interval * (burst - 1)
+        self._clock, self._sleep = clock, sleep
+        self._next = -float("inf")
+        self._lock = threading.Lock()
+
+    def wait(self) -> None:
+        """Return when the next message may be sent."""
+        with self._lock:
+            now = self._clock()
+            self._next = max(self._next, now - self._slack)
+            pause, self._next = self._next - now, self._next + self._interval
+        if pause > 0:
+            self._sleep(pause)
+
+
+@dataclass(frozen=True, slots=True)
+class Slack:
+    """``channel`` is the channel's id (C…); a name works, but then nothing can be looked up.
+
+    ``mention`` goes with the first news of something critical, in Slack's own form (``<!here>``).
+    ``timeout`` is in seconds, ``api`` Slack's address or that of a stand-in.
+    """
+
+    token: str = field(repr=False)
+    channel: str
+    mention: str = ""
+    timeout: int = 10
+    api: str = WebClient.BASE_URL
+    pace: Pace = field(default_factory=Pace, repr=False, compare=False)
+
+    # ---------------------------------------------------------------- sending
+
+    def send(self, notice: Notice, thread: Receipt | None, shown: tuple[Alert, ...]) -> Receipt:
+        """Post the first message of a group, or what is new into its thread.
+
+        1. Without a thread: post, and that is the receipt.
+        2. Else edit the first message to what is true now. Harmless to repeat.
+        3. Reply in the thread; to the channel as well if something began or became louder.
+        """
+        if thread is None:
+            message = slack(notice, mention=self._mention(notice))
+            answer = self._post(notice, message, self.channel)
+            return _receipt(notice, str(answer["channel"]), answer)
+        if any(not alert.open for alert in notice.alerts):
+            self._edit(notice, thread, shown)
+        message = slack(notice, mention=self._mention(notice))
+        loud = any(reason in notice.reason for reason in (FIRST, LOUDER))
+        self._post(
+            notice, message, thread["channel"], thread_ts=thread["ts"], reply_broadcast=loud
+        )
+        return thread
+
+    def find(self, notice: Notice, thread: Receipt | None) -> Receipt | None:
+        """Look through the channel or thread for the message that carries the notice's id."""
+        channel = thread["channel"] if thread else self.channel
+        since = f"{notice.queued_at - _CLOCKS_APART:.6f}"
+        method, where = "conversations.history", {"channel": channel, "oldest": since}
+        if thread:
+            method, where = "conversations.replies", {"channel": channel, "ts": thread["ts"]}
+        cursor = ""
+        for _ in range(_MOST_PAGES):
+            asked = {**where, "limit": _PAGE, "include_all_metadata": True}
+            answer = self._call(method, params={**asked, "cursor": cursor} if cursor else asked)
+            for message in answer.get("messages") or ():
+                said = message.get("metadata") or {}
+                if (said.get("event_payload") or {}).get("id") == notice.id:
+                    return thread or _receipt(notice, channel, message)
+            cursor = (answer.get("response_metadata") or {}).get("next_cursor") or ""
+            if not cursor:
+                break
+        return None
+
+    def attach(
+        self, notice: Notice, receipt: Receipt, shown: tuple[Alert, ...], png: bytes
+    ) -> Receipt:
+        """Upload a picture in Slack's three steps and put it into the first message."""
+        file_id = self._upload(png, f"{place(notice.alerts[0])}.png")
+        pictured = {**receipt, "file": file_id}
+        self._edit(notice, pictured, shown)
+        return pictured
+
+    # ---------------------------------------------------------------- calling
+
+    def _mention(self, notice: Notice) -> str:
+        news = notice.reason in (FIRST, LOUDER) or notice.reason.startswith("storm")
+        critical = any(
+            a.state is AlertState.FIRING and a.severity is Severity.CRITICAL for a in notice.alerts
+        )
+        return self.mention if news and critical else ""
+
+    def _post(
+        self, notice: Notice, message: SlackMessage, channel: str, **more: object
+    ) -> dict[str, Any]:
+        self.pace.wait()
+        body = {
+            **_body(message, channel, notice.id),
+            "mrkdwn": False,
+            "unfurl_links": False,
+            "unfurl_media": False,
+            **more,
+        }
+        return self._rich_or_plain("chat.postMessage", body)
+
+    def _edit(self, notice: Notice, first: Receipt, shown: tuple[Alert, ...]) -> None:
+        self.pace.wait()
+        message = slack(notice, shown=shown, image=first.get("file", ""))
+        body = {**_body(message, first["channel"], first["id"]), "ts": first["ts"]}
+        try:
+            self._rich_or_plain("chat.update", body)
+        except SendError as error:
+            # gone, or too old to edit: what is new is said in a reply all the same
+            if error.retryable:
+                raise
+            _log.warning("first message not edited notice=%s reason=%s", notice.id, error)
+
+    def _rich_or_plain(self, method: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Send without blocks if Slack does not like them: a plain alert is better than none."""
+        try:
+            return self._call(method, json=body)
+        except SendError as error:
+            if not isinstance(error, _Refused) or error.code not in _TOO_RICH:
+                raise
+            _log.warning("blocks refused method=%s reason=%s action=sent as text", method, error)
+        return self._call(method, json={**body, "blocks": []})
+
+    def _upload(self, png: bytes, name: str) -> str:
+        """Ask for a place, put the bytes there, say so; then wait until Slack can show it."""
+        asked = {"filename": name, "length": len(png)}
+        where = self._call("files.getUploadURLExternal", params=asked)
+        file_id, url = str(where["file_id"]), str(where["upload_url"])
+        if urlsplit(url).scheme != urlsplit(self.api).scheme:  # https, but for a stand-in
+            raise SendError("slack: the upload's address is not a safe one", retryable=False)
+        request = Request(url, png, {"Content-Type": "application/octet-stream"}, method="POST")
+        try:
+            with urlopen(request, timeout=self.timeout) as answer:
+                answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise SendError(f"slack: upload failed ({error})", retryable=True) from None
+        titled = {"files": [{"id": file_id, "title": name}]}
+        self._call("files.completeUploadExternal", json=titled)
+        for attempt in range(_FILE_TRIES):
+            info = self._call("files.info", params={"file": file_id}).get("file") or {}
+            if info.get("mimetype"):
+                return file_id
+            time.sleep(0.5 if attempt else 0.1)
+        raise SendError("slack: the picture was not processed in time", retryable=True)
+
+    def _client(self) -> WebClient:
+        return WebClient(
+            self.token, base_url=self.api, timeout=self.timeout, retry_handlers=[], logger=_silent
+        )
+
+    def _call(self, method: str, **arguments: Any) -> dict[str, Any]:
+        """Call once; every way to fail becomes a ``SendError`` without a secret in it."""
+        try:
+            answer = self._client().api_call(method, **arguments)
+        except SlackApiError as error:
+            raise _refused(method, error) from None
+        except URLError as error:  # not even the request got through
+            raise SendError(f"slack {method}: {error.reason}", retryable=True) from None
+        except (OSError, http.client.HTTPException, SlackClientError) as error:
+            why = f"{type(error).__name__}: {error}"
+            text = f"slack {method}: no answer ({why})"
+            raise SendError(text, retryable=True, ambiguous=True) from None
+        return answer.data if isinstance(answer.data, dict) else {}
+
+
+class _Refused(SendError):
+    """Slack answered and said why not."""
+
+    code = ""
+
+
+def _refused(method: str, error: SlackApiError) -> _Refused:
+    response = error.response
+    status = int(getattr(response, "status_code", 0) or 0)
+    code = str(response.get("error") or "")
+    garbled = not code or " " in code  # a proxy's page instead of an answer
+    limited, broken = status == 429, status >= 500 or garbled
+    if broken:
+        code = f"HTTP {status}"
+    headers = getattr(response, "headers", {}) or {}
+    refused = _Refused(
+        f"slack {method}: {_NEXT_STEP.get(code, code)}",
+        retryable=limited or broken or code in _RETRYABLE,
+        retry_after=seconds(headers.get("Retry-After")),
+        ambiguous=not limited and (broken or code in _AMBIGUOUS),
+    )
+    refused.code = code
+    return refused
+
+
+def _receipt(notice: Notice, channel: str, message: Mapping[str, Any]) -> Receipt:
+    return {"channel": channel, "ts": str(message["ts"]), "id": notice.id}
+
+
+def _body(message: SlackMessage, channel: str, notice_id: str) -> dict[str, Any]:
+    """A message in which Slack looks for no links or names, and which can be found again."""
+    return {
+        "channel": channel,
+        "text": message.text,
+        "blocks": message.blocks,
+        "parse": "none",
+        "link_names": False,
+        "metadata": {"event_type": EVENT, "event_payload": {"id": notice_id}},
+    }

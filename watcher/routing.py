@@ -1,0 +1,340 @@
+"""Who hears of it, now? Routes, inhibition, silences, grouping, repeats, the storm limit.
+
+What is owed is found by comparing each alert with what its receivers have heard of it, as
+Alertmanager does, not by following events: a tick that is repeated, held back or silenced for a
+while loses nothing. "Heard" means queued: a queued notice is delivered, however long it takes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+
+from watcher.alerts import loudness
+from watcher.model import Alert, AlertState, Notice, RunKey, Severity, Transition, WallTime
+
+STORM = 20  # notices for one receiver in one tick; beyond it nobody reads them one by one
+DAY = 86400.0
+MOST_DOUBLINGS = 6  # of the repeat interval: about two months at a day
+UNREACHABLE = "unreachable"  # the detector of the alert about a root that cannot be read
+
+FIRST = "first notification"
+LOUDER = "louder"
+ENDED = "ended while firing"
+SUPERSEDED = "superseded by resume"
+RESOLVED = "resolved"
+REPEAT = "repeat interval elapsed"
+_PRECEDENCE = (FIRST, LOUDER, ENDED, SUPERSEDED, RESOLVED, REPEAT)
+_CLOSING = {
+    AlertState.RESOLVED: RESOLVED,
+    AlertState.ENDED: ENDED,
+    AlertState.SUPERSEDED: SUPERSEDED,
+}
+
+_SHAPES = ("overfitting", "plateau", "underfitting", "oscillation", "slow_learning")
+
+# A firing alert of the detector on the left keeps those on the right quiet on the same attempt of
+# the same run: they are its consequences, or a weaker way to say the same.
+INHIBITS: Mapping[str, frozenset[str]] = {
+    "nan": frozenset({"divergence", "spike", "stalled", "throughput", *_SHAPES}),
+    "divergence": frozenset({"spike", *_SHAPES}),
+    "overfitting": frozenset({"plateau", "slow_learning"}),
+    "underfitting": frozenset({"plateau", "slow_learning"}),
+    "oscillation": frozenset({"plateau", "slow_learning"}),
+    "stalled": frozenset({"throughput"}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Which alerts go to ``receiver``, and how often. All durations are seconds.
+
+    ``match`` maps labels to globs, a leading ``!`` negates; an empty one takes everything. The
+    first of ``routes`` that matches takes over from its parent. ``go_on`` lets the siblings after
+    this route match as well. ``repeat_interval`` doubles with every repeat.
+    """
+
+    receiver: str
+    match: Mapping[str, str] = field(default_factory=dict)
+    group_by: tuple[str, ...] = ("root", "run")
+    group_wait: float = 0.0
+    group_interval: float = 300.0
+    repeat_interval: float = DAY
+    min_severity: Severity = Severity.INFO
+    routes: tuple[Route, ...] = ()
+    go_on: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Keeps alerts that match all ``matchers`` quiet from ``starts_at`` until ``ends_at``."""
+
+    id: str
+    matchers: Mapping[str, str]
+    starts_at: WallTime
+    ends_at: WallTime
+    created_by: str = ""
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a receiver was last told of an alert that it holds to be firing."""
+
+    severity: Severity
+    at: WallTime
+    group_key: str
+    repeats: int = 0
+
+
+HeardKey = tuple[str, str]  # receiver, fingerprint
+
+
+@dataclass(slots=True)
+class _Group:
+    """What one receiver is to be told of one group in this tick."""
+
+    receiver: str
+    route: Route | None = None
+    news: list[tuple[str, Alert]] = field(default_factory=list)
+    firing: list[Alert] = field(default_factory=list)  # known to the receiver and still firing
+
+
+def queue(
+    transitions: Iterable[Transition],
+    alerts: Iterable[Alert],
+    heard: Mapping[HeardKey, Heard],
+    routes: Sequence[Route],
+    now: WallTime,
+    *,
+    silences: Sequence[Silence] = (),
+    storm: int = STORM,
+) -> tuple[Notice, ...]:
+    """Return the notices owed now. The same arguments give the same notices, ids included.
+
+    1. Take every alert held, and those that ``transitions`` closed and replaced in this tick.
+    2. Closings go to whoever heard of the firing, and to nobody else.
+    3. Firing alerts go where the routes say, unless shadow, silenced or inhibited.
+    4. One notice a group; a group that may wait is held back; a storm becomes one digest.
+    """
+    current = {t.alert.fingerprint: t.alert for t in transitions}
+    current.update((a.fingerprint, a) for a in alerts)
+    told: dict[str, list[tuple[str, Heard]]] = defaultdict(list)
+    for (receiver, fingerprint), h in heard.items():
+        told[fingerprint].append((receiver, h))
+    quiet = _Inhibition(current.values())
+    groups: dict[str, _Group] = {}
+    for alert in current.values():
+        if alert.state in _CLOSING:
+            for receiver, h in told[alert.fingerprint]:
+                group = groups.setdefault(h.group_key, _Group(receiver))
+                group.news.append((_CLOSING[alert.state], alert))
+        elif _may_be_told(alert, silences, now) and not quiet(alert):
+            _add_firing(groups, alert, heard, routes, now)
+    return _digested(_notices(groups, heard, now), storm, now)
+
+
+def remember(
+    notices: Iterable[Notice], heard: Mapping[HeardKey, Heard]
+) -> dict[HeardKey, Heard | None]:
+    """Return what changes in ``heard`` by queueing ``notices``; None: the matter is closed."""
+    changes: dict[HeardKey, Heard | None] = {}
+    for notice in notices:
+        for alert in notice.alerts:
+            key = (notice.receiver, alert.fingerprint)
+            known = heard.get(key)
+            if not alert.open:
+                changes[key] = None
+                continue
+            again = known is not None and known.severity is alert.severity
+            repeats = known.repeats + 1 if known and again else 0
+            group_key = known.group_key if known else notice.group_key
+            changes[key] = Heard(alert.severity, notice.queued_at, group_key, repeats)
+    return changes
+
+
+def labels(alert: Alert) -> dict[str, str]:
+    """Return what routes and silences match on: the alert's labels, and what it is about."""
+    slot = alert.slot
+    return {
+        **alert.labels,
+        "root": slot.run.root,
+        "run": slot.run.run,
+        "attempt": str(slot.attempt),
+        "subject": slot.subject,
+        "alert": alert.alert,
+        "detector": alert.detector,
+        "team": alert.team,
+        "severity": alert.severity.value,
+    }
+
+
+def matches(match: Mapping[str, str], found: Mapping[str, str]) -> bool:
+    """Whether every label satisfies its glob; a label that is absent is empty."""
+    for name, glob in match.items():
+        wanted = not glob.startswith("!")
+        if fnmatchcase(found.get(name, ""), glob.removeprefix("!")) is not wanted:
+            return False
+    return True
+
+
+def silenced(alert: Alert, silences: Iterable[Silence], now: WallTime) -> Silence | None:
+    """Return the silence that keeps ``alert`` quiet at ``now``, None if none does."""
+    for silence in silences:
+        if silence.starts_at <= now < silence.ends_at and matches(silence.matchers, labels(alert)):
+            return silence
+    return None
+
+
+def _taken(
+    found: Mapping[str, str], severity: Severity, routes: Sequence[Route]
+) -> Iterator[Route]:
+    """Yield the routes that take an alert: depth first, the first match unless it goes on."""
+    for route in routes:
+        if not matches(route.match, found):
+            continue
+        deeper = list(_taken(found, severity, route.routes))
+        if deeper:
+            yield from deeper
+        elif loudness(severity) >= loudness(route.min_severity):
+            yield route
+        if not route.go_on:
+            return
+
+
+def _may_be_told(alert: Alert, silences: Sequence[Silence], now: WallTime) -> bool:
+    if alert.state is not AlertState.FIRING or alert.shadow:
+        return False
+    return silenced(alert, silences, now) is None
+
+
+class _Inhibition:
+    """Answers whether an alert is inhibited by one of those that are firing."""
+
+    def __init__(self, alerts: Iterable[Alert]) -> None:
+        self._targets: dict[tuple[RunKey, int], set[str]] = defaultdict(set)
+        self._roots: set[str] = set()
+        for alert in alerts:
+            if alert.state is not AlertState.FIRING or alert.shadow:
+                continue
+            if alert.detector == UNREACHABLE:
+                self._roots.add(alert.slot.run.root)
+            elif alert.detector in INHIBITS:
+                key = (alert.slot.run, alert.slot.attempt)
+                self._targets[key] |= INHIBITS[alert.detector]
+
+    def __call__(self, alert: Alert) -> bool:
+        if alert.detector == UNREACHABLE:
+            return False
+        slot = alert.slot
+        return slot.run.root in self._roots or alert.detector in self._targets.get(
+            (slot.run, slot.attempt), ()
+        )
+
+
+def _add_firing(
+    groups: dict[str, _Group],
+    alert: Alert,
+    heard: Mapping[HeardKey, Heard],
+    routes: Sequence[Route],
+    now: WallTime,
+) -> None:
+    """Put a firing alert into the group of each receiver, as news if it is any."""
+    found = labels(alert)
+    for route in _one_each(_taken(found, alert.severity, routes)):
+        known = heard.get((route.receiver, alert.fingerprint))
+        key = known.group_key if known else _group_key(route, found)
+        group = groups.setdefault(key, _Group(route.receiver))
+        group.route = group.route or route
+        if known is None:
+            group.news.append((FIRST, alert))
+            continue
+        group.firing.append(alert)
+        if loudness(alert.severity) > loudness(known.severity):
+            group.news.append((LOUDER, alert))
+        elif now >= _repeat_at(known, route):
+            group.news.append((REPEAT, alert))
+
+
+def _one_each(routes: Iterable[Route]) -> Iterable[Route]:
+    """Keep the first route of each receiver: nobody is told twice."""
+    first: dict[str, Route] = {}
+    for route in routes:
+        first.setdefault(route.receiver, route)
+    return first.values()
+
+
+def _repeat_at(known: Heard, route: Route) -> WallTime:
+    doublings = min(known.repeats, MOST_DOUBLINGS)
+    return known.at + route.repeat_interval * (1 << doublings)
+
+
+def _group_key(route: Route, found: Mapping[str, str]) -> str:
+    return json.dumps([route.receiver, *(found.get(name, "") for name in route.group_by)])
+
+
+def _notices(
+    groups: Mapping[str, _Group], heard: Mapping[HeardKey, Heard], now: WallTime
+) -> Iterator[Notice]:
+    for key, group in groups.items():
+        if not group.news or _held_back(group, heard, now):
+            continue
+        reasons = {reason for reason, _ in group.news}
+        reason = min(reasons, key=_PRECEDENCE.index)
+        told = {alert.fingerprint: alert for _, alert in group.news}
+        if REPEAT in reasons:  # one reminder of all that is still wrong with the run
+            told.update((a.fingerprint, a) for a in group.firing)
+        alerts = tuple(sorted(told.values(), key=_loudest_first))
+        rounds = [heard.get((group.receiver, a.fingerprint)) for a in alerts]
+        seed = [
+            [a.fingerprint, a.state, a.severity, a.fired_at, h.repeats if h else None]
+            for a, h in zip(alerts, rounds, strict=True)
+        ]
+        yield Notice(_digest([key, reason, seed]), group.receiver, key, alerts, reason, now)
+
+
+def _held_back(group: _Group, heard: Mapping[HeardKey, Heard], now: WallTime) -> bool:
+    """Whether new alerts wait for company. Closings, and whatever is louder, never wait."""
+    route = group.route
+    if route is None or any(reason is not FIRST for reason, _ in group.news):
+        return False
+    new = [alert for _, alert in group.news]
+    known = [heard[group.receiver, alert.fingerprint] for alert in group.firing]
+    if not known:
+        first = min(a.fired_at or 0.0 for a in new)
+        return now < min(first, now) + route.group_wait  # a clock may have been set back
+    loudest = max(loudness(h.severity) for h in known)
+    if any(loudness(a.severity) > loudest for a in new):
+        return False
+    return now < max(h.at for h in known) + route.group_interval
+
+
+def _digested(notices: Iterable[Notice], storm: int, now: WallTime) -> tuple[Notice, ...]:
+    """Put more than ``storm`` notices for one receiver into one, which is its own group."""
+    by_receiver: dict[str, list[Notice]] = defaultdict(list)
+    for notice in notices:
+        by_receiver[notice.receiver].append(notice)
+    out: list[Notice] = []
+    for receiver, owed in by_receiver.items():
+        if len(owed) <= storm:
+            out += owed
+            continue
+        merged = _digest([receiver, sorted(notice.id for notice in owed)])
+        alerts = sorted((a for notice in owed for a in notice.alerts), key=_loudest_first)
+        reason = f"storm: {len(owed)} messages in one"
+        key = json.dumps([receiver, "storm", merged])
+        out.append(Notice(merged, receiver, key, tuple(alerts), reason, now))
+    return tuple(replace(notice, next_attempt_at=now) for notice in out)
+
+
+def _loudest_first(alert: Alert) -> tuple[bool, int, str, str, str]:
+    run = alert.slot.run.run
+    return not alert.open, -loudness(alert.severity), run, alert.alert, alert.fingerprint
+
+
+def _digest(parts: list[object]) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

@@ -1,0 +1,614 @@
+"""How does state survive a restart? All SQL is here.
+
+One SQLite database in WAL mode keeps what the event files cannot tell again: alert states, what
+was queued and sent, silences, the run index. A tick is one transaction. Keys that hold names from
+the file system are ASCII JSON, so that names which are not valid UTF-8 survive.
+
+``commit`` and the outbox's methods are short transactions under one lock: one ``Store`` may be
+shared by threads, and several processes may open the same file.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from watcher.errors import StoreError
+from watcher.model import (
+    Alert,
+    AlertState,
+    Notice,
+    RunKey,
+    RunState,
+    Slot,
+    WallTime,
+)
+from watcher.records import (
+    Changes,
+    Delivery,
+    Owed,
+    RunRow,
+    Saved,
+    as_key,
+    dump_alerts,
+    load_alert,
+    load_heard,
+    load_notice,
+    load_owed,
+    printable,
+)
+from watcher.routing import Heard, Silence
+
+__all__ = ["Changes", "Delivery", "Owed", "RunRow", "Saved", "Store", "exclusive"]
+
+DATABASE = "watcher.db"
+BUSY_TIMEOUT = 10.0  # seconds to wait for the other process' transaction
+_KEEP = 90 * 86400.0  # seconds that closed matters stay on record
+
+Migration = tuple[str, ...]  # statements; never edit one that was released, add another
+MIGRATIONS: tuple[Migration, ...] = (
+    (
+        "CREATE TABLE ticks (id INTEGER PRIMARY KEY CHECK (id = 1), at REAL NOT NULL)",
+        """CREATE TABLE alerts (fingerprint TEXT PRIMARY KEY, slot TEXT NOT NULL,
+            run TEXT NOT NULL, state TEXT NOT NULL, changed INTEGER NOT NULL, at REAL NOT NULL,
+            body TEXT NOT NULL)""",
+        "CREATE INDEX alerts_of_run ON alerts (run, state)",
+        "CREATE INDEX alerts_by_change ON alerts (changed)",
+        """CREATE TABLE transitions (id INTEGER PRIMARY KEY, at REAL NOT NULL,
+            fingerprint TEXT NOT NULL, before TEXT, after TEXT NOT NULL, severity TEXT NOT NULL,
+            escalated INTEGER NOT NULL)""",
+        "CREATE INDEX transitions_by_time ON transitions (at)",
+        """CREATE TABLE notices (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE,
+            receiver TEXT NOT NULL, group_key TEXT NOT NULL, reason TEXT NOT NULL,
+            alerts TEXT NOT NULL, queued_at REAL NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,
+            next_attempt_at REAL NOT NULL, state TEXT NOT NULL DEFAULT 'queued',
+            doubtful INTEGER NOT NULL DEFAULT 0, settled_at REAL, error TEXT, receipt TEXT)""",
+        "CREATE INDEX notices_owed ON notices (receiver, state, group_key, seq)",
+        """CREATE TABLE threads (receiver TEXT NOT NULL, group_key TEXT NOT NULL,
+            receipt TEXT NOT NULL, alerts TEXT NOT NULL, at REAL NOT NULL,
+            PRIMARY KEY (receiver, group_key))""",
+        """CREATE TABLE heard (receiver TEXT NOT NULL, fingerprint TEXT NOT NULL,
+            severity TEXT NOT NULL, at REAL NOT NULL, group_key TEXT NOT NULL,
+            repeats INTEGER NOT NULL, PRIMARY KEY (receiver, fingerprint))""",
+        """CREATE TABLE receivers (name TEXT PRIMARY KEY, failures INTEGER NOT NULL,
+            paused_until REAL NOT NULL, error TEXT NOT NULL, sent_at REAL)""",
+        """CREATE TABLE runs (run TEXT PRIMARY KEY, state TEXT NOT NULL, attempt INTEGER NOT NULL,
+            first_seen REAL NOT NULL, last_seen REAL NOT NULL, judged TEXT NOT NULL)""",
+        """CREATE TABLE silences (id TEXT PRIMARY KEY, matchers TEXT NOT NULL,
+            starts_at REAL NOT NULL, ends_at REAL NOT NULL, created_by TEXT NOT NULL,
+            comment TEXT NOT NULL)""",
+    ),
+)
+
+
+class Store:
+    """The state database. Close it, or use it as a context manager."""
+
+    def __init__(self, connection: sqlite3.Connection, name: str) -> None:
+        self._db = connection
+        self._name = name
+        self._lock = threading.RLock()
+
+    @classmethod
+    def open(
+        cls,
+        state_dir: Path | str,
+        *,
+        read_only: bool = False,
+        migrations: tuple[Migration, ...] = MIGRATIONS,
+    ) -> Store:
+        """Open ``state_dir/watcher.db``, made and migrated as needed; ":memory:" keeps nothing.
+
+        StoreError if it cannot be used: no rights, full, damaged, or of a newer version.
+        """
+        name = ":memory:" if state_dir == ":memory:" else str(Path(state_dir) / DATABASE)
+        with _told(name):
+            if name != ":memory:" and not read_only:
+                _make_private(Path(name))
+            store = cls(_connect(name, read_only), name)
+            try:
+                store._prepare(migrations, read_only)
+            except BaseException:
+                store._db.close()
+                raise
+        return store
+
+    def close(self) -> None:
+        """Close the database; what was committed stays."""
+        with self._lock:
+            self._db.close()
+
+    def __enter__(self) -> Store:
+        """Use as a context manager."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+    def _prepare(self, migrations: tuple[Migration, ...], read_only: bool) -> None:
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version > len(migrations):
+            raise StoreError(
+                f"{self._name}: written by a newer watcher (state version {version}, this one "
+                f"knows {len(migrations)}); upgrade the watcher or restore the older backup"
+            )
+        if read_only:
+            if version < len(migrations):
+                raise StoreError(
+                    f"{self._name}: state version {version} is older than this watcher's "
+                    f"{len(migrations)}; start the service once, it migrates the state"
+                )
+            return
+        if self._name != ":memory:":
+            self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")
+        for number in range(version, len(migrations)):
+            with self._transaction():
+                # another process may have migrated while this one waited
+                if self._db.execute("PRAGMA user_version").fetchone()[0] > number:
+                    continue
+                for statement in migrations[number]:
+                    self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version = {number + 1}")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """Commit all or nothing; a failure is a StoreError and leaves the database as it was."""
+        with self._lock, _told(self._name):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def _rows(self, sql: str, values: tuple[Any, ...] = ()) -> list[sqlite3.Row]:
+        with self._lock, _told(self._name):
+            return self._db.execute(sql, values).fetchall()
+
+    # ---------------------------------------------------------------- the tick
+
+    def load(self) -> Saved:
+        """Return what a service needs to go on where it stopped."""
+        runs = {row.run: row for row in self.list_runs()}
+        held: dict[Slot, Alert] = {}
+        for row in self._rows("SELECT body FROM alerts ORDER BY changed"):
+            alert = load_alert(json.loads(row["body"]))
+            known = runs.get(alert.slot.run)
+            if alert.open or known is None or known.attempt == alert.slot.attempt:
+                held[alert.slot] = alert
+        alerts: dict[RunKey, tuple[Alert, ...]] = {}
+        for slot, alert in held.items():
+            alerts[slot.run] = (*alerts.get(slot.run, ()), alert)
+        tick = self._rows("SELECT at FROM ticks")
+        return Saved(
+            alerts=alerts,
+            heard={(r["receiver"], r["fingerprint"]): load_heard(r) for r in self._all("heard")},
+            runs=runs,
+            silences=self.list_silences(),
+            tick_at=tick[0]["at"] if tick else None,
+        )
+
+    def _all(self, table: str) -> list[sqlite3.Row]:
+        return self._rows(f"SELECT * FROM {table} ORDER BY rowid")
+
+    def commit(self, changes: Changes) -> None:
+        """Write one tick in one transaction. Writing the same tick twice changes nothing more.
+
+        1. Alerts as they are now, and those that came and went within the tick.
+        2. The log of transitions.
+        3. Notices, each by its id only once, and what their receivers have heard.
+        4. The run index and the time of the tick.
+        """
+        with self._transaction() as db:
+            self._write_alerts(db, changes)
+            db.executemany(
+                "INSERT INTO transitions VALUES (NULL, ?, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        t.at,
+                        t.alert.fingerprint,
+                        t.before,
+                        t.alert.state,
+                        t.alert.severity,
+                        t.escalated,
+                    )
+                    for t in changes.transitions
+                ],
+            )
+            _queue(db, changes.notices)
+            for (receiver, fingerprint), heard in changes.heard.items():
+                _write_heard(db, receiver, fingerprint, heard)
+            db.executemany(
+                "INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        as_key(asdict(r.run)),
+                        r.state,
+                        r.attempt,
+                        r.first_seen,
+                        r.last_seen,
+                        as_key(dict(r.judged)),
+                    )
+                    for r in changes.runs
+                ],
+            )
+            db.execute("INSERT OR REPLACE INTO ticks VALUES (1, ?)", (changes.tick_at,))
+
+    @staticmethod
+    def _write_alerts(db: sqlite3.Connection, changes: Changes) -> None:
+        at = changes.tick_at
+        order = db.execute("SELECT coalesce(max(changed), 0) FROM alerts").fetchone()[0]
+        held = [alert for alerts in changes.alerts.values() for alert in alerts]
+        seen = {t.alert.fingerprint: t.alert for t in changes.transitions}
+        for alert in [*seen.values(), *held]:
+            order += 1
+            slot = asdict(alert.slot)
+            db.execute(
+                "INSERT OR REPLACE INTO alerts VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    alert.fingerprint,
+                    as_key(slot),
+                    as_key(slot["run"]),
+                    alert.state,
+                    order,
+                    at,
+                    json.dumps(asdict(alert)),
+                ),
+            )
+        # a pending alert that vanished, or whose onset moved, leaves no trace
+        kept = {alert.fingerprint for alert in held}
+        for run in changes.alerts:
+            key = (as_key(asdict(run)), AlertState.PENDING)
+            sql = "SELECT fingerprint FROM alerts WHERE run = ? AND state = ?"
+            for row in db.execute(sql, key).fetchall():
+                if row["fingerprint"] not in kept:
+                    db.execute("DELETE FROM alerts WHERE fingerprint = ?", tuple(row))
+
+    def prune(self, now: WallTime, keep: float = _KEEP) -> None:
+        """Forget what was settled more than ``keep`` seconds ago; dead letters too."""
+        before = now - keep
+        with self._transaction() as db:
+            db.execute("DELETE FROM transitions WHERE at < ?", (before,))
+            db.execute("DELETE FROM notices WHERE settled_at < ?", (before,))
+            db.execute("DELETE FROM threads WHERE at < ?", (before,))
+            db.execute("DELETE FROM silences WHERE ends_at < ?", (before,))
+            db.execute(
+                "DELETE FROM runs WHERE state = ? AND last_seen < ?", (RunState.GONE, before)
+            )
+            is_open = (AlertState.PENDING, AlertState.FIRING)
+            db.execute(
+                "DELETE FROM alerts WHERE at < ? AND state NOT IN (?, ?)", (before, *is_open)
+            )
+            db.execute(
+                "DELETE FROM heard WHERE at < ? AND fingerprint NOT IN"
+                " (SELECT fingerprint FROM alerts WHERE state IN (?, ?))",
+                (before, *is_open),
+            )
+
+    # ---------------------------------------------------------------- the outbox
+
+    def due(self, receiver: str, now: WallTime, limit: int = 50) -> list[Owed]:
+        """Return what may be sent now, oldest first: of each group only the oldest unsent.
+
+        Empty while the receiver is paused. Whatever is marked as being sent was cut off by a
+        crash, since one receiver is served by one job: it comes back as doubtful.
+        """
+        rows = self._rows(
+            """SELECT n.*, t.receipt AS thread, t.alerts AS shown FROM notices n
+               LEFT JOIN threads t USING (receiver, group_key)
+               WHERE n.receiver = ? AND n.next_attempt_at <= ? AND n.seq IN (
+                   SELECT min(seq) FROM notices
+                   WHERE receiver = ? AND state IN ('queued', 'sending') GROUP BY group_key)
+               AND NOT EXISTS (
+                   SELECT 1 FROM receivers WHERE name = n.receiver AND paused_until > ?)
+               ORDER BY n.next_attempt_at, n.seq LIMIT ?""",
+            (receiver, now, receiver, now, limit),
+        )
+        return [load_owed(row) for row in rows]
+
+    def claim(self, notice_id: str) -> None:
+        """Note that sending begins: from here on a crash leaves the notice doubtful."""
+        with self._transaction() as db:
+            db.execute(
+                "UPDATE notices SET state = 'sending', attempts = attempts + 1 WHERE id = ?",
+                (notice_id,),
+            )
+
+    def mark_sent(
+        self, notice: Notice, receipt: Mapping[str, str], shown: tuple[Alert, ...], now: WallTime
+    ) -> None:
+        """Settle a notice. ``receipt`` and ``shown`` become the group's first message."""
+        with self._transaction() as db:
+            db.execute(
+                "UPDATE notices SET state = 'sent', settled_at = ?, receipt = ?, error = NULL,"
+                " doubtful = 0 WHERE id = ?",
+                (now, json.dumps(dict(receipt)), notice.id),
+            )
+            _write_thread(db, notice, receipt, shown, now)
+            db.execute(
+                "INSERT OR REPLACE INTO receivers VALUES (?, 0, 0, '', ?)", (notice.receiver, now)
+            )
+
+    def mark_thread(
+        self, notice: Notice, receipt: Mapping[str, str], shown: tuple[Alert, ...], now: WallTime
+    ) -> None:
+        """Replace what is known of the group's first message, after a chart was added to it."""
+        with self._transaction() as db:
+            _write_thread(db, notice, receipt, shown, now)
+
+    def mark_failed(
+        self,
+        notice: Notice,
+        error: str,
+        *,
+        now: WallTime,
+        next_attempt_at: WallTime,
+        paused_until: WallTime,
+        doubtful: bool,
+    ) -> None:
+        """Put a notice back, to be tried again at ``next_attempt_at``; pause its receiver."""
+        with self._transaction() as db:
+            db.execute(
+                "UPDATE notices SET state = 'queued', next_attempt_at = ?, error = ?,"
+                " doubtful = ? WHERE id = ?",
+                (next_attempt_at, printable(error), doubtful, notice.id),
+            )
+            db.execute(
+                "INSERT INTO receivers VALUES (?, 1, ?, ?, NULL) ON CONFLICT (name) DO UPDATE SET"
+                " failures = failures + 1, paused_until = excluded.paused_until,"
+                " error = excluded.error",
+                (notice.receiver, paused_until, printable(error)),
+            )
+
+    def mark_dead(
+        self, notice: Notice, error: str, now: WallTime, instead: Notice | None = None
+    ) -> None:
+        """Give a notice up and keep it as a dead letter; queue ``instead`` in its place."""
+        with self._transaction() as db:
+            db.execute(
+                "UPDATE notices SET state = 'dead', settled_at = ?, error = ? WHERE id = ?",
+                (now, printable(error), notice.id),
+            )
+            if instead:
+                _queue(db, [instead])
+
+    def revive(self, receiver: str, now: WallTime) -> int:
+        """Queue a receiver's dead letters again, say after its token was renewed."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM receivers WHERE name = ?", (receiver,))
+            return db.execute(
+                "UPDATE notices SET state = 'queued', next_attempt_at = ?, settled_at = NULL,"
+                " queued_at = ? WHERE receiver = ? AND state = 'dead'",
+                (now, now, receiver),
+            ).rowcount
+
+    def failures(self, receiver: str) -> int:
+        """Count the failures in a row of a receiver."""
+        rows = self._rows("SELECT failures FROM receivers WHERE name = ?", (receiver,))
+        return int(rows[0]["failures"]) if rows else 0
+
+    # ---------------------------------------------------------------- for people
+
+    def list_alerts(self, *states: AlertState, limit: int = 1000) -> list[Alert]:
+        """Return the last changed alerts, newest first, of the given states or of all."""
+        marks = ", ".join("?" * len(states))
+        where = f"WHERE state IN ({marks})" if states else ""
+        sql = f"SELECT body FROM alerts {where} ORDER BY changed DESC LIMIT ?"
+        return [load_alert(json.loads(r["body"])) for r in self._rows(sql, (*states, limit))]
+
+    def list_runs(self) -> list[RunRow]:
+        """Return the run index."""
+        return [
+            RunRow(
+                RunKey(**json.loads(r["run"])),
+                RunState(r["state"]),
+                r["attempt"],
+                r["first_seen"],
+                r["last_seen"],
+                json.loads(r["judged"]),
+            )
+            for r in self._all("runs")
+        ]
+
+    def list_dead(self, limit: int = 100) -> list[tuple[Notice, str]]:
+        """Return the newest dead letters, each with the reason it was given up."""
+        rows = self._rows(
+            "SELECT * FROM notices WHERE state = 'dead' ORDER BY seq DESC LIMIT ?", (limit,)
+        )
+        return [(load_notice(row), row["error"] or "") for row in rows]
+
+    def counts(self) -> tuple[Delivery, ...]:
+        """Return how each receiver is doing."""
+        found: dict[str, Delivery] = {
+            r["name"]: Delivery(
+                r["name"], 0, 0, 0, r["failures"], r["paused_until"], r["error"], r["sent_at"]
+            )
+            for r in self._all("receivers")
+        }
+        sql = """SELECT receiver, sum(state IN ('queued', 'sending')) AS queued,
+                 sum(state = 'sent') AS sent, sum(state = 'dead') AS dead
+                 FROM notices GROUP BY receiver"""
+        for r in self._rows(sql):
+            known = found.get(r["receiver"], Delivery(r["receiver"]))
+            found[r["receiver"]] = replace(
+                known, queued=r["queued"], sent=r["sent"], dead=r["dead"]
+            )
+        return tuple(found[name] for name in sorted(found))
+
+    def list_silences(self) -> tuple[Silence, ...]:
+        """Return every silence on record, expired ones too."""
+        return tuple(
+            Silence(
+                r["id"],
+                json.loads(r["matchers"]),
+                r["starts_at"],
+                r["ends_at"],
+                r["created_by"],
+                r["comment"],
+            )
+            for r in self._all("silences")
+        )
+
+    def add_silence(self, silence: Silence) -> None:
+        """Add a silence, or replace the one with its id."""
+        with self._transaction() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO silences VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    silence.id,
+                    as_key(dict(silence.matchers)),
+                    silence.starts_at,
+                    silence.ends_at,
+                    printable(silence.created_by),
+                    printable(silence.comment),
+                ),
+            )
+
+    def expire_silence(self, silence_id: str, now: WallTime) -> bool:
+        """End a silence now; False if there is none of this id that has not ended."""
+        with self._transaction() as db:
+            sql = "UPDATE silences SET ends_at = ? WHERE id = ? AND ends_at > ?"
+            return db.execute(sql, (now, silence_id, now)).rowcount > 0
+
+
+@contextmanager
+def exclusive(state_dir: Path) -> Iterator[None]:
+    """Hold the state directory: a second service on it would send everything twice."""
+    path = state_dir / "watcher.lock"
+    with _told(str(path)):
+        _make_private(path)
+        held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreError(
+                f"{state_dir}: in use by another watcher; stop it or set another state_dir"
+            ) from None
+        yield
+    finally:
+        os.close(held)
+
+
+# -------------------------------------------------------------------- connecting
+
+
+def _connect(name: str, read_only: bool) -> sqlite3.Connection:
+    def connect(query: str) -> sqlite3.Connection:
+        uri = name if name == ":memory:" else f"{Path(name).resolve().as_uri()}?{query}"
+        db = sqlite3.connect(
+            uri, uri=True, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
+        )
+        db.row_factory = sqlite3.Row
+        return db
+
+    if not read_only:
+        return connect("mode=rwc")
+    if not Path(name).exists():
+        raise StoreError(f"{name}: no state yet; start the service, or name its state_dir")
+    db = connect("mode=ro")
+    try:
+        db.execute("PRAGMA user_version").fetchone()
+    except sqlite3.OperationalError:
+        db.close()
+        wal = Path(f"{name}-wal")
+        if wal.exists() and wal.stat().st_size:
+            raise
+        # WAL needs a writable directory even for reading, except when nobody writes
+        return connect("mode=ro&immutable=1")
+    return db
+
+
+def _make_private(path: Path) -> None:
+    """Make the state directory 0700 and the file 0600 when they are new."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not path.exists():
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+
+_NEXT_STEP = (
+    ("readonly", "cannot be written; make its directory writable for the watcher's user"),
+    ("full", "the disk is full; free some space, nothing is lost meanwhile"),
+    (
+        "disk i/o",
+        "cannot be written or read (full disk or quota, or a broken disk); see the kernel log",
+    ),
+    ("unable to open", "cannot be opened; check the directory's owner and mode"),
+    ("locked", "another process has held it for too long; stop that process"),
+    ("malformed", "damaged; restore a backup, or move it away to start anew"),
+    ("not a database", "is no state database; restore a backup, or move it away to start anew"),
+)
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    """Turn what SQLite and the system say into one line with the next step."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        said = str(error)
+        step = next((step for word, step in _NEXT_STEP if word in said.lower()), "see the log")
+        raise StoreError(f"{name}: {step} ({said})") from error
+    except OSError as error:
+        raise StoreError(
+            f"{name}: {error.strerror}; give the watcher's user a directory it can write to"
+        ) from error
+
+
+def _queue(db: sqlite3.Connection, notices: Iterable[Notice]) -> None:
+    db.executemany(
+        "INSERT OR IGNORE INTO notices"
+        " (id, receiver, group_key, reason, alerts, queued_at, next_attempt_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [
+            (
+                n.id,
+                n.receiver,
+                n.group_key,
+                n.reason,
+                dump_alerts(n.alerts),
+                n.queued_at,
+                n.next_attempt_at,
+            )
+            for n in notices
+        ],
+    )
+
+
+def _write_heard(
+    db: sqlite3.Connection, receiver: str, fingerprint: str, heard: Heard | None
+) -> None:
+    if heard is None:
+        db.execute(
+            "DELETE FROM heard WHERE receiver = ? AND fingerprint = ?", (receiver, fingerprint)
+        )
+        return
+    db.execute(
+        "INSERT OR REPLACE INTO heard VALUES (?, ?, ?, ?, ?, ?)",
+        (receiver, fingerprint, heard.severity, heard.at, heard.group_key, heard.repeats),
+    )
+
+
+def _write_thread(
+    db: sqlite3.Connection,
+    notice: Notice,
+    receipt: Mapping[str, str],
+    shown: tuple[Alert, ...],
+    now: WallTime,
+) -> None:
+    db.execute(
+        "INSERT OR REPLACE INTO threads VALUES (?, ?, ?, ?, ?)",
+        (notice.receiver, notice.group_key, json.dumps(dict(receipt)), dump_alerts(shown), now),
+    )
