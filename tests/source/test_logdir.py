@@ -1,0 +1,300 @@
+"""Discovery, following and attempts together, on real directories."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.hparams.api_pb2 import STATUS_SUCCESS
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
+
+from tests.source.growing import NAME, GrowingFile, record, scalar, session
+from watcher.errors import LogdirError
+from watcher.model import Batch, Health, Poll
+from watcher.source.logdir import ONE_SHOT, Logdir, SourceOptions, read_once
+
+NOW = time.time()
+
+
+def steps(poll: Poll) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for batch in poll.batches:
+        found.setdefault(batch.run.run, []).extend(batch.points.step.tolist())
+    return found
+
+
+def only(poll: Poll) -> Batch:
+    (batch,) = poll.batches
+    return batch
+
+
+def test_new_runs_growth_and_removal_come_as_batches(tmp_path: Path) -> None:
+    logdir = Logdir([tmp_path])
+    assert logdir.poll(NOW).batches == ()
+    file = GrowingFile(tmp_path / "a" / "b").scalars("loss", range(3))
+    first = only(logdir.poll(NOW + 1))
+    assert (first.run.run, first.attempt, first.fresh) == ("a/b", 0, True)
+    assert first.run.root == str(tmp_path)
+    file.scalars("loss", range(3, 5))
+    second = only(logdir.poll(NOW + 2))
+    assert (second.fresh, second.points.step.tolist(), second.seen_at) == (False, [3, 4], NOW + 2)
+    assert logdir.poll(NOW + 3).batches == ()
+    shutil.rmtree(tmp_path / "a")
+    gone = only(logdir.poll(NOW + 4))
+    assert (gone.gone, gone.run.run, len(gone.points)) == (True, "a/b", 0)
+    assert logdir.poll(NOW + 5).batches == ()
+
+
+def test_r8_special_and_unreadable_files_never_stop_the_others(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "events.tfevents.fifo")
+    (tmp_path / "events.tfevents.dangling").symlink_to("nowhere")
+    (tmp_path / "events.tfevents.loop").symlink_to("events.tfevents.loop")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    (tmp_path / "events.tfevents.1").touch()
+    (tmp_path / "events.tfevents.2").write_bytes(bytes(1000))
+    (tmp_path / "events.tfevents.3").mkdir()
+    version = b"\x1a\x0dbrain.Event:2"
+    (tmp_path / "events.tfevents.4").write_bytes(record(version))
+    GrowingFile(tmp_path, "events.tfevents.5").scalars("a", range(3))
+    poll = Logdir([tmp_path], SourceOptions(symlinks="always")).poll(NOW)
+    assert steps(poll) == {".": [0, 1, 2]}
+    assert poll.ailments == ()
+
+
+def test_r8_a_file_that_may_not_be_read_is_named_and_tried_again(tmp_path: Path) -> None:
+    bad = GrowingFile(tmp_path / "bad").scalars("a", range(2))
+    GrowingFile(tmp_path / "good").scalars("a", range(2))
+    logdir = Logdir([tmp_path])
+    long = "x" * 250
+    logdir.poll(NOW)
+    bad.path.unlink()
+    bad.path.symlink_to(bad.path.name)
+    GrowingFile(tmp_path / "good").scalars("a", range(2, 3))
+    GrowingFile(tmp_path / long).scalars("a", range(1))
+    poll = logdir.poll(NOW + 1)
+    assert steps(poll) == {"good": [2], long: [0]}
+    assert [(a.path, a.health) for a in poll.ailments] == [(str(bad.path), Health.LOOP)]
+    assert logdir.poll(NOW + 2).ailments == ()
+    bad.path.unlink()
+    bad.scalars("a", range(3))
+    assert steps(logdir.poll(NOW + 100)) == {"bad": [2]}
+    assert logdir.health == {}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_r8_a_directory_that_may_not_be_listed_is_named(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0)
+    poll = Logdir([tmp_path]).poll(NOW)
+    assert [a.health for a in poll.ailments] == [Health.DENIED]
+
+
+def test_r9_links_are_followed_as_told_and_a_directory_is_read_once(tmp_path: Path) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    GrowingFile(root / "run").scalars("a", range(2))
+    GrowingFile(outside / "far").scalars("a", range(3))
+    (root / "again").symlink_to(root / "run")
+    (root / "aa").symlink_to(outside)
+    (root / "up").symlink_to(tmp_path)
+    (root / "linked").mkdir()
+    (root / "linked" / NAME).symlink_to(root / "run" / NAME)
+    inside = {"run": [0, 1], "linked": [0, 1]}
+    assert steps(Logdir([root]).poll(NOW)) == inside
+    within = Logdir([root], SourceOptions(symlinks="within-root"))
+    assert steps(within.poll(NOW)) == inside
+    assert steps(read_once([root])) == inside | {"aa/far": [0, 1, 2]}
+
+
+@pytest.mark.parametrize("ending", [".tmp", ".partial", "~", ".gz"])
+def test_r9_temporary_files_and_pruned_directories_are_ignored(
+    tmp_path: Path, ending: str
+) -> None:
+    GrowingFile(tmp_path, NAME + ending).scalars("a", range(1))
+    GrowingFile(tmp_path, "." + NAME).scalars("a", range(1))
+    for name in (".hidden", "__pycache__", "node_modules", "scratch-1"):
+        GrowingFile(tmp_path / name).scalars("a", range(1))
+    GrowingFile(tmp_path / "kept").scalars("a", range(1))
+    poll = Logdir([tmp_path], SourceOptions(prune=("scratch-*",))).poll(NOW)
+    assert steps(poll) == {"kept": [0]}
+
+
+def test_r10_discovery_keeps_to_its_budget_and_misses_nothing(tmp_path: Path) -> None:
+    for i in range(20):
+        GrowingFile(tmp_path / f"r{i}").scalars("a", range(1))
+    logdir = Logdir([tmp_path], SourceOptions(directories_per_poll=5))
+    found = [len(logdir.poll(NOW + i).batches) for i in range(6)]
+    assert sum(found) == 20
+    assert max(found) == 5
+
+
+def test_r10_points_a_poll_are_bounded_and_each_run_has_its_turn(tmp_path: Path) -> None:
+    for i in range(4):
+        GrowingFile(tmp_path / f"r{i}").scalars("a", range(10))
+    logdir = Logdir([tmp_path], SourceOptions(points_per_poll=10))
+    found: dict[str, list[int]] = {}
+    for i in range(4):
+        found |= steps(logdir.poll(NOW + i))
+    assert found == {f"r{i}": list(range(10)) for i in range(4)}
+
+
+def test_r10_a_directory_whose_mtime_does_not_change_is_listed_all_the_same(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "run").mkdir()
+    os.utime(tmp_path / "run", (1000, 1000))
+    os.utime(tmp_path, (1000, 1000))
+    logdir = Logdir([tmp_path])
+    logdir.poll(NOW)
+    GrowingFile(tmp_path / "run").scalars("a", range(2))
+    os.utime(tmp_path / "run", (1000, 1000))
+    found = [steps(logdir.poll(NOW + i)) for i in range(1, 25)]
+    assert {"run": [0, 1]} in found
+
+
+def test_r10_an_idle_poll_of_many_runs_is_cheap(tmp_path: Path) -> None:
+    data = scalar("a", 1, 1.0)
+    for i in range(1000):
+        GrowingFile(tmp_path / f"team{i % 9}" / f"r{i}").write(data)
+    logdir = Logdir([tmp_path])
+    assert len(logdir.poll(NOW).batches) == 1000
+    took = []
+    for i in range(7):
+        begun = time.perf_counter()
+        assert logdir.poll(NOW + i).batches == ()
+        took.append(time.perf_counter() - begun)
+    assert min(took) < 0.03  # 4 ms on a quiet machine
+
+
+def test_r11_the_files_of_a_directory_are_merged_live_as_at_once(tmp_path: Path) -> None:
+    logdir = Logdir([tmp_path])
+    live: list[Batch] = []
+    for i, (begin, end) in enumerate([(0, 10), (6, 12), (0, 4)]):
+        file = GrowingFile(tmp_path, f"events.out.tfevents.{i}.host")
+        file.scalars("loss", range(begin, end), wall=100.0 * i)
+        live += logdir.poll(NOW + i).batches
+    once = read_once([tmp_path]).batches
+    for batches in (live, list(once)):
+        assert [
+            (b.attempt, b.fresh, b.superseded_from, b.retained, b.points.step.tolist())
+            for b in batches
+        ] == [
+            (0, True, None, 0, [*range(10)]),
+            (0, True, 6, 6, [*range(12)]),
+            (1, True, None, 0, [*range(4)]),
+        ]
+
+
+def test_r11_concurrent_writers_are_flagged_and_given_out_apart(tmp_path: Path) -> None:
+    for rank in range(2):
+        file = GrowingFile(tmp_path / "run", f"events.out.tfevents.1.rank{rank}")
+        file.scalars("loss", range(5), wall=rank / 2)
+    poll = Logdir([tmp_path]).poll(NOW)
+    assert steps(poll) == {"run": [*range(5)], "run#2": [*range(5)]}
+    assert [a.health for a in poll.ailments] == [Health.CONCURRENT]
+
+
+def test_r13_an_unreachable_root_is_one_line_and_its_runs_are_not_gone(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    GrowingFile(root / "run").scalars("a", range(2))
+    GrowingFile(tmp_path / "other").scalars("a", range(2))
+    logdir = Logdir([root, tmp_path / "other"])
+    logdir.poll(NOW)
+    root.rename(tmp_path / "away")
+    GrowingFile(tmp_path / "other").scalars("a", range(2, 3))
+    poll = logdir.poll(NOW + 1)
+    assert list(poll.unreachable) == [str(root)]
+    assert steps(poll) == {".": [2]}
+    (tmp_path / "away").rename(root)
+    assert logdir.poll(NOW + 2) == Poll(())
+
+
+def test_signs_of_completion_come_with_the_batches(tmp_path: Path) -> None:
+    logdir = Logdir([tmp_path])
+    file = GrowingFile(tmp_path / "run").write(session(1)).scalars("a", range(2))
+    assert only(logdir.poll(NOW)).signs.finished == ""
+    file.write(session(2))
+    assert only(logdir.poll(NOW + 1)).signs.finished == "SessionLog.STOP"
+    file.write(session(1, 2))
+    assert only(logdir.poll(NOW + 2)).signs.finished == ""
+    content = HParamsPluginData(session_end_info=SessionEndInfo(status=STATUS_SUCCESS))
+    ended = Summary(value=[Summary.Value(tag="_hparams_/session_end_info")])
+    ended.value[0].metadata.plugin_data.plugin_name = "hparams"
+    ended.value[0].metadata.plugin_data.content = content.SerializeToString()
+    file.event(Event(summary=ended))
+    assert only(logdir.poll(NOW + 3)).signs.finished == "HParams session ended"
+
+
+def test_a_done_marker_is_a_sign_of_completion(tmp_path: Path) -> None:
+    logdir = Logdir([tmp_path])
+    GrowingFile(tmp_path / "run").scalars("a", range(2))
+    logdir.poll(NOW)
+    (tmp_path / "run" / "_SUCCESS").touch()
+    assert only(logdir.poll(NOW + 1)).signs.finished == "found _SUCCESS"
+
+
+def test_a_restart_resumes_without_reading_again(tmp_path: Path) -> None:
+    kept = GrowingFile(tmp_path / "kept").scalars("a", range(5))
+    changed = GrowingFile(tmp_path / "changed").scalars("a", range(5))
+    GrowingFile(tmp_path / "idle").scalars("a", range(5))
+    before = Logdir([tmp_path])
+    before.poll(NOW)
+    held = pickle.loads(pickle.dumps(before.snapshot()))
+    kept.scalars("a", range(5, 7))
+    changed.replace(b"".join(scalar("a", s, 9.0) for s in range(3)))
+    GrowingFile(tmp_path / "kept", "events.out.tfevents.1800000000").scalars("a", range(3, 5), 99)
+    after = Logdir([tmp_path])
+    after.restore(held)
+    poll = after.poll(NOW + 1)
+    assert {b.run.run for b in poll.batches} == {"kept", "changed"}
+    fresh = [b for b in poll.batches if b.run.run == "changed"]
+    assert [(b.fresh, b.points.step.tolist()) for b in fresh] == [(True, [0, 1, 2])]
+    resumed = [b for b in poll.batches if b.run.run == "kept"]
+    assert [b.points.step.tolist() for b in resumed] == [[5, 6], [0, 1, 2, 3, 4]]
+    assert (resumed[1].superseded_from, resumed[1].retained) == (3, 3)
+    assert after.poll(NOW + 2).batches == ()
+
+
+def test_a_single_event_file_is_a_log_directory(tmp_path: Path) -> None:
+    file = GrowingFile(tmp_path).scalars("a", range(3))
+    batch = only(read_once([file.path]))
+    assert (batch.run.root, batch.run.run) == (str(file.path), ".")
+    logdir = Logdir([file.path], ONE_SHOT)
+    assert len(logdir.poll(NOW).batches) == 1
+    file.scalars("a", range(3, 4))
+    assert steps(logdir.poll(NOW + 1)) == {".": [3]}
+
+
+def test_a_missing_log_directory_is_an_error_with_its_name(tmp_path: Path) -> None:
+    with pytest.raises(LogdirError, match="nowhere: no such directory"):
+        read_once([tmp_path / "nowhere"])
+
+
+def test_bytes_without_scalars_are_a_sign_of_life(tmp_path: Path) -> None:
+    logdir = Logdir([tmp_path])
+    file = GrowingFile(tmp_path / "run")
+    logdir.poll(NOW)
+    file.write(record(b"\x1a\x0dbrain.Event:2"))
+    batch = only(logdir.poll(NOW + 7))
+    assert (len(batch.points), batch.seen_at) == (0, NOW + 7)
+
+
+def test_a_file_that_was_removed_and_came_back_is_read_anew(tmp_path: Path) -> None:
+    logdir = Logdir([tmp_path])
+    file = GrowingFile(tmp_path / "run").scalars("a", range(3))
+    logdir.poll(NOW)
+    file.path.unlink()
+    assert logdir.poll(NOW + 1) == Poll(())
+    file.scalars("a", range(5), wall=50.0)
+    batch = only(logdir.poll(NOW + 2))
+    assert (batch.fresh, batch.points.step.tolist()) == (True, [0, 1, 2, 3, 4])
+
+
+def test_names_that_are_not_utf8_are_shown_with_escapes(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    GrowingFile(tmp_path / name).scalars("a", range(1))
+    assert steps(read_once([tmp_path])) == {"caf\\xe9": [0]}

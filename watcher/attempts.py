@@ -1,0 +1,449 @@
+"""Which points of a run directory belong to one attempt? Resumes are settled here, once.
+
+A directory's files, in order, become episodes: a new attempt, more of one, or a resume that takes
+points back. The episodes depend on the files' contents alone, never on how these were split over
+looks; what a look adds is found by comparing with the episodes given out before. When later data
+change an earlier decision (two files turn out to be written at the same time, a file is replaced)
+the attempt is given out afresh.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from watcher.model import Columns, Floats, Ints, no_points
+
+_TIME = re.compile(r"tfevents\.(\d+)")
+_LEAST = np.iinfo(np.int64).min
+_COUNT, _FIRST, _LOW, _HIGH = range(4)  # of a tag's steps
+_BEGAN, _SECOND, _BEFORE_LAST, _LAST = range(4)  # of a tag's wall times
+
+
+def file_order(name: str) -> tuple[int, str]:
+    """Sort the event files of a directory as they were begun: by the time in the name."""
+    found = _TIME.search(name)
+    return int(found[1]) if found else 0, name
+
+
+def joined(parts: Iterable[Columns]) -> Columns:
+    """Put points one after another under one list of tags."""
+    parts = [p for p in parts if len(p)]
+    if len(parts) < 2:
+        return parts[0] if parts else no_points()
+    ids: dict[str, int] = {}
+    tags = []
+    for part in parts:
+        local = np.array([ids.setdefault(t, len(ids)) for t in part.tags], np.int32)
+        tags.append(local[part.tag])
+    return Columns(
+        tuple(ids),
+        np.concatenate(tags),
+        np.concatenate([p.step for p in parts]),
+        np.concatenate([p.wall_time for p in parts]),
+        np.concatenate([p.value for p in parts]),
+    )
+
+
+@dataclass(slots=True)
+class Facts:
+    """What is remembered of one file: per tag a few steps and wall times, and its restarts.
+
+    ``cuts`` are SessionLog.START: the index of the first point after it, the step from which it
+    takes points back, and the highest step that stood in the file before it. ``announced`` waits
+    for its first point.
+    """
+
+    tags: tuple[str, ...] = ()
+    steps: Ints = field(default_factory=lambda: np.empty((0, 4), np.int64))
+    walls: Floats = field(default_factory=lambda: np.empty((0, 4)))
+    total: int = 0
+    high: int = _LEAST
+    cuts: list[tuple[int, int, int]] = field(default_factory=list)
+    announced: int | None = None
+
+    def add(self, points: Columns, starts: list[tuple[int, int]]) -> None:
+        """Take the next points and the restarts among them (index in ``points``, step)."""
+        at = 0
+        for index, step in starts:
+            self._raise(points.step[at:index], self.total + at)
+            at, self.announced = index, step
+        self._raise(points.step[at:], self.total + at)
+        self.total += len(points)
+        if len(points):
+            self._add_tags(points)
+
+    def _raise(self, steps: Ints, begin: int) -> None:
+        """Settle an announced restart at the first point after it; follow the highest step."""
+        if not len(steps):
+            return
+        if self.announced is not None:
+            step = self.announced or int(steps[0])
+            if begin or self.announced:
+                self.cuts.append((begin, step, self.high))
+            self.high = min(self.high, step - 1)
+            self.announced = None
+        self.high = max(self.high, int(steps.max()))
+
+    def _add_tags(self, points: Columns) -> None:
+        steps, walls, which = _by_tag(points)
+        ids = {tag: i for i, tag in enumerate(self.tags)}
+        fresh = [points.tags[i] for i in which.tolist() if points.tags[i] not in ids]
+        if fresh:
+            self.tags += tuple(fresh)
+            ids = {tag: i for i, tag in enumerate(self.tags)}
+            empty = np.array([0, 0, np.iinfo(np.int64).max, _LEAST])
+            self.steps = np.vstack((self.steps, np.tile(empty, (len(fresh), 1))))
+            self.walls = np.vstack((self.walls, np.full((len(fresh), 4), np.nan)))
+        row = np.array([ids[points.tags[i]] for i in which.tolist()])
+        old, held = self.steps[row], self.walls[row]
+        self.steps[row] = np.column_stack(
+            (
+                old[:, _COUNT] + steps[:, _COUNT],
+                np.where(old[:, _COUNT] > 0, old[:, _FIRST], steps[:, _FIRST]),
+                np.minimum(old[:, _LOW], steps[:, _LOW]),
+                np.maximum(old[:, _HIGH], steps[:, _HIGH]),
+            )
+        )
+        single = steps[:, _COUNT] == 1
+        second = np.where(old[:, _COUNT] == 0, walls[:, _SECOND], walls[:, _BEGAN])
+        self.walls[row] = np.column_stack(
+            (
+                np.where(old[:, _COUNT] > 0, held[:, _BEGAN], walls[:, _BEGAN]),
+                np.where(old[:, _COUNT] > 1, held[:, _SECOND], second),
+                np.where(single, held[:, _LAST], walls[:, _BEFORE_LAST]),
+                walls[:, _LAST],
+            )
+        )
+
+
+def _by_tag(points: Columns) -> tuple[Ints, Floats, npt.NDArray[np.int32]]:
+    """Return per tag the steps and wall times that are remembered, and which tag it is."""
+    key = points.tag.astype(np.int16) if len(points.tags) < 1 << 15 else points.tag
+    order = np.argsort(key, kind="stable")
+    tag = points.tag[order]
+    begin = np.flatnonzero(np.append(True, tag[1:] != tag[:-1]))
+    end = np.append(begin[1:], len(tag))
+    step, wall = points.step[order], points.wall_time[order]
+    count = end - begin
+    steps = np.column_stack(
+        (count, step[begin], np.minimum.reduceat(step, begin), np.maximum.reduceat(step, begin))
+    )
+    second = np.where(count > 1, wall[np.minimum(begin + 1, end - 1)], np.nan)
+    before = np.where(count > 1, wall[np.maximum(end - 2, begin)], np.nan)
+    walls = np.column_stack((wall[begin], second, before, wall[end - 1]))
+    return steps, walls, tag[begin]
+
+
+# ---------------------------------------------------------------------------- episodes
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """A stretch of one file, from point ``begin`` on, and what it does to its attempt.
+
+    ``stream`` is 0; concurrent writers of the same tags have streams of their own.
+    """
+
+    stream: int
+    attempt: int
+    file: str
+    begin: int
+    kind: Literal["new", "more", "resume"]
+    step: int | None = None  # a resume takes back the points from this step on
+
+
+@dataclass(slots=True)
+class _Tag:
+    count: int
+    first: int
+    low: int
+    high: int
+    before_last: float
+    last: float
+
+
+class _Stream:
+    """The current attempt of one writer, as far as the files before went."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.attempt = -1
+        self.tags: dict[str, _Tag] = {}
+
+    def interleaved(self, facts: Facts) -> bool:
+        """Whether both wrote the tag they share at the same time, with two points at least."""
+        tag = self._shared(facts)
+        if tag is None:
+            return False
+        row, held = facts.tags.index(tag), self.tags[tag]
+        wall = facts.walls[row]
+        return bool(held.before_last > wall[_BEGAN] and wall[_SECOND] < held.last)
+
+    def _shared(self, facts: Facts) -> str | None:
+        """Return the tag of ``facts`` that has the most points here."""
+        both = [tag for tag in facts.tags if tag in self.tags]
+        return min(both, key=lambda tag: (-self.tags[tag].count, tag)) if both else None
+
+    def decide(self, facts: Facts) -> tuple[Literal["new", "more", "resume"], int | None]:
+        """Say what a file does to this attempt."""
+        tag = self._shared(facts)
+        said = next((step for begin, step, _ in facts.cuts if begin == 0), None)
+        if self.attempt < 0:
+            return "new", None
+        if tag is None:
+            high = max((t.high for t in self.tags.values()), default=_LEAST)
+            return ("resume", said) if said is not None and said <= high else ("more", None)
+        held, row = self.tags[tag], facts.steps[facts.tags.index(tag)]
+        first = int(row[_FIRST]) if said is None else said
+        if held.low == held.high == row[_LOW] == row[_HIGH] == 0:
+            return "more", None
+        if first <= held.first:
+            return "new", None
+        reach = held.high if said is None else max(t.high for t in self.tags.values())
+        return ("resume", first) if first <= reach else ("more", None)
+
+    def take(self, facts: Facts) -> None:
+        """Add what a file holds."""
+        for tag, row, wall in zip(facts.tags, facts.steps, facts.walls, strict=True):
+            count, first, low, high = (int(x) for x in row)
+            before, last = float(wall[_BEFORE_LAST]), float(wall[_LAST])
+            held = self.tags.get(tag)
+            if held is None:
+                self.tags[tag] = _Tag(count, first, low, high, before, last)
+                continue
+            held.count += count
+            held.low, held.high = min(held.low, low), max(held.high, high)
+            if not before <= held.before_last:
+                held.before_last = before
+            if not last <= held.last:
+                held.last = last
+
+    def take_back(self, step: int) -> None:
+        """Drop the points from ``step`` on."""
+        for tag, held in list(self.tags.items()):
+            held.high = min(held.high, step - 1)
+            if held.low > held.high:
+                del self.tags[tag]
+
+
+def episodes(files: Mapping[str, Facts]) -> list[Episode]:
+    """Say what each file, in order, does; a file without points does nothing."""
+    found: list[Episode] = []
+    streams = [_Stream(0)]
+    for name in sorted(files, key=file_order):
+        facts = files[name]
+        if facts.total == 0:
+            continue
+        stream = next((s for s in streams if not s.interleaved(facts)), None)
+        if stream is None:
+            stream = _Stream(len(streams))
+            streams.append(stream)
+        kind, step = stream.decide(facts)
+        if kind == "new":
+            stream.attempt += 1
+            stream.tags.clear()
+        elif step is not None:
+            stream.take_back(step)
+        number, attempt = stream.number, stream.attempt
+        found.append(Episode(number, attempt, name, 0, kind, step))
+        high = max((t.high for t in stream.tags.values()), default=_LEAST)
+        for begin, cut, before in facts.cuts:
+            if begin and max(high, before) >= cut:
+                found.append(Episode(number, attempt, name, begin, "resume", cut))
+                high = min(high, cut - 1)
+        stream.take(facts)
+    return found
+
+
+# ---------------------------------------------------------------------------- giving out
+
+
+@dataclass(slots=True)
+class Piece:
+    """What is new in one stream; the fields are ``Batch``'s."""
+
+    stream: int
+    attempt: int
+    points: Columns
+    fresh: bool = False
+    superseded_from: int | None = None
+    retained: int = 0
+
+
+@dataclass(slots=True)
+class History:
+    """One run directory: what its files hold and what of it was given out. Picklable."""
+
+    files: dict[str, Facts] = field(default_factory=dict)
+    given: list[Episode] = field(default_factory=list)
+
+    @property
+    def concurrent(self) -> bool:
+        """Whether several writers write the same tags at the same time."""
+        return any(episode.stream for episode in self.given)
+
+    def update(self, news: Mapping[str, New], whole: Callable[[str], Columns]) -> list[Piece]:
+        """Take what is new in each file; return what to give out, in order.
+
+        ``whole`` reads all points of a file again, those in ``news`` included; it is asked only
+        on a resume, or when an earlier decision changes.
+        """
+        begun = {name: 0 if n.anew else self._total(name) for name, n in news.items()}
+        replaced = any(new.anew and self._total(name) for name, new in news.items())
+        for name, new in news.items():
+            if new.anew or name not in self.files:
+                self.files[name] = Facts()
+            self.files[name].add(new.points, new.starts)
+        before, self.given = self.given, episodes(self.files)
+        view = _View(self.given, self.files, news, begun, whole)
+        same = self.given[: len(before)] == before and not replaced
+        if same and not view.overtaken(len(before)):
+            return _merged(view.pieces(len(before)))
+        return view.anew()
+
+    def _total(self, name: str) -> int:
+        facts = self.files.get(name)
+        return facts.total if facts else 0
+
+
+@dataclass(frozen=True, slots=True)
+class New:
+    """What is new in one file; ``anew``: it is another file now, and this is all of it."""
+
+    points: Columns
+    starts: list[tuple[int, int]] = field(default_factory=list)
+    anew: bool = False
+
+
+@dataclass(slots=True)
+class _View:
+    """The episodes with their points at hand."""
+
+    episodes: list[Episode]
+    files: Mapping[str, Facts]
+    news: Mapping[str, New]
+    begun: Mapping[str, int]
+    whole: Callable[[str], Columns]
+    held: dict[str, Columns] = field(default_factory=dict)
+
+    def overtaken(self, known: int) -> bool:
+        """Whether a file grew though a later one of its attempt goes on with the same tags."""
+        for i, episode in enumerate(self.episodes[:known]):
+            new = self.news.get(episode.file)
+            if new is None or not len(new.points):
+                continue
+            tags = set(new.points.tags)
+            for later in self.episodes[i + 1 :]:
+                if (
+                    later.file != episode.file
+                    and (later.stream, later.attempt) == (episode.stream, episode.attempt)
+                    and later in self.episodes[:known]
+                    and tags.intersection(self.files[later.file].tags)
+                ):
+                    return True
+        return False
+
+    def pieces(self, known: int) -> list[Piece]:
+        """Return what is new: growth of the episodes known before, then the others in order."""
+        latest = {e.stream: e.attempt for e in self.episodes[:known]}
+        found = []
+        for i, episode in enumerate(self.episodes):
+            if i < known:
+                if episode.attempt == latest[episode.stream]:
+                    points = self._kept(self._fresh_points(i), i, known)
+                    found.append(Piece(episode.stream, episode.attempt, points))
+            elif episode.kind == "resume":
+                retained = self._attempt(i)
+                points = joined((retained, self._fresh_points(i)))
+                found.append(
+                    Piece(
+                        episode.stream,
+                        episode.attempt,
+                        points,
+                        fresh=True,
+                        superseded_from=episode.step,
+                        retained=len(retained),
+                    )
+                )
+            else:
+                points = self._fresh_points(i)
+                fresh = episode.kind == "new"
+                found.append(Piece(episode.stream, episode.attempt, points, fresh))
+        return [piece for piece in found if len(piece.points) or piece.fresh]
+
+    def anew(self) -> list[Piece]:
+        """Return each stream's current attempt, whole."""
+        found = []
+        for stream in sorted({e.stream for e in self.episodes}):
+            mine = [i for i, e in enumerate(self.episodes) if e.stream == stream]
+            last = self.episodes[mine[-1]]
+            points = self._attempt(mine[-1], whole=True)
+            step = next((self.episodes[i].step for i in mine[::-1]), None)
+            found.append(Piece(stream, last.attempt, points, True, step))
+        return found
+
+    def _attempt(self, upto: int, *, whole: bool = False) -> Columns:
+        """Return the attempt's points before episode ``upto`` (or with it), as it leaves them."""
+        last = self.episodes[upto]
+        parts = [
+            self._kept(self._points(i), i, upto + 1)
+            for i in range(upto + whole)
+            if (self.episodes[i].stream, self.episodes[i].attempt) == (last.stream, last.attempt)
+        ]
+        return joined(parts)
+
+    def _kept(self, points: Columns, i: int, upto: int) -> Columns:
+        """Drop what resumes after episode ``i`` and before ``upto`` took back."""
+        mine = self.episodes[i]
+        steps = [
+            e.step
+            for e in self.episodes[i + 1 : upto]
+            if e.step is not None and (e.stream, e.attempt) == (mine.stream, mine.attempt)
+        ]
+        return points.take(points.step < min(steps)) if steps and len(points) else points
+
+    def _end(self, i: int) -> int:
+        """Return the index, in its file, of the first point after episode ``i``."""
+        if i + 1 < len(self.episodes) and self.episodes[i + 1].file == self.episodes[i].file:
+            return self.episodes[i + 1].begin
+        return self.files[self.episodes[i].file].total
+
+    def _fresh_points(self, i: int) -> Columns:
+        """Return the points of episode ``i`` that are in the news."""
+        episode = self.episodes[i]
+        if episode.file not in self.news:
+            return no_points()
+        new, begun = self.news[episode.file], self.begun[episode.file]
+        return new.points.take(slice(max(0, episode.begin - begun), max(0, self._end(i) - begun)))
+
+    def _points(self, i: int) -> Columns:
+        """Return all points of episode ``i``, read again if need be."""
+        episode = self.episodes[i]
+        if self.begun.get(episode.file, 1) == 0:
+            return self._fresh_points(i)
+        if episode.file not in self.held:
+            self.held[episode.file] = self.whole(episode.file)
+        return self.held[episode.file].take(slice(episode.begin, self._end(i)))
+
+
+def _merged(pieces: list[Piece]) -> list[Piece]:
+    """Join a piece with the one before it where that is merely more of the same."""
+    found: list[Piece] = []
+    parts: list[list[Columns]] = []
+    for piece in pieces:
+        last = found[-1] if found else None
+        more = last and not piece.fresh
+        if last and more and (last.stream, last.attempt) == (piece.stream, piece.attempt):
+            parts[-1].append(piece.points)
+        else:
+            found.append(piece)
+            parts.append([piece.points])
+    for piece, columns in zip(found, parts, strict=True):
+        piece.points = joined(columns)
+    return found

@@ -1,0 +1,300 @@
+"""Which run directories and event files exist under a root?
+
+By looking only: network filesystems send no change events. The first sweeps list everything,
+breadth first, within a budget; after that a few directories are looked at each time, first those
+where something happened lately, ten times more seldom the quiet ones. A directory's mtime saves
+listing it again, but it is not trusted: every twentieth look lists it all the same.
+"""
+
+# ruff: noqa: PTH116, PTH118, PTH119, PTH120, PTH208
+# Paths are plain strings here: making a Path costs more than the system call it is for.
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import stat
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Literal
+
+from watcher.model import Ailment, Health, WallTime
+from watcher.source.follow import health
+
+DONE_MARKERS = ("DONE", "_SUCCESS", ".done", "COMPLETED")
+_IGNORED = (".tmp", ".partial", "~", ".gz")
+_PRUNED = frozenset({"__pycache__", "node_modules"})
+_ACTIVE_FOR = 3600.0  # seconds after the last sign of life
+_RACY_NS = 2_000_000_000  # a directory listed this soon after a change may change unnoticed
+_LIST_EVERY = 20  # looks
+_LEAST_LOOKS, _SHARE = 32, 32  # directories a sweep: at least so many, else this part of all
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Where discovery goes. ``prune``: globs over names or paths relative to the root."""
+
+    symlinks: Literal["never", "within-root", "always"] = "never"
+    prune: tuple[str, ...] = ()
+    done_markers: tuple[str, ...] = DONE_MARKERS
+    budget: int = 20_000  # directories listed for the first time in one sweep
+
+
+@dataclass(slots=True)
+class Directory:
+    """One directory as last seen. ``run`` is its path relative to the root; ``.`` is the root."""
+
+    path: str
+    run: str
+    real: str
+    mtime_ns: int = -1
+    looks: int = 0
+    racy: bool = True
+    files: frozenset[str] = frozenset()
+    subdirs: frozenset[str] = frozenset()
+    marker: str = ""
+    active_until: WallTime = 0.0
+
+
+@dataclass(slots=True)
+class Found:
+    """What a sweep brought. ``marked``: directories in which a done marker came or went."""
+
+    files: list[tuple[Directory, str]] = field(default_factory=list)
+    gone: list[Directory] = field(default_factory=list)
+    marked: list[Directory] = field(default_factory=list)
+    ailments: list[Ailment] = field(default_factory=list)
+    unreachable: str = ""
+
+
+def is_event_file(name: str) -> bool:
+    """Whether a file of this name is meant to be read."""
+    return "tfevents" in name and not name.startswith(".") and not name.endswith(_IGNORED)
+
+
+class Tree:
+    """The directories under one root."""
+
+    def __init__(self, root: str, look: Look) -> None:
+        self.root, self.look = root, look
+        self.directories: dict[str, Directory] = {}
+        self._real = os.path.realpath(root)
+        self._seen: set[str] = set()
+        self._new: deque[Directory] = deque()
+        self._links: deque[tuple[str, str]] = deque()
+        self._turn: deque[str] = deque()
+        self._active: deque[str] = deque()
+        self._device = -1
+        self._unlisted: set[str] = set()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every directory has been listed once."""
+        return not (self._new or self._links)
+
+    def sweep(self, now: WallTime) -> Found:
+        """List what is new within the budget, and look again at some of what is known."""
+        found = Found()
+        try:
+            info = os.stat(self.root)
+            if stat.S_ISREG(info.st_mode):
+                self._single(found)
+                return found
+            found.unreachable = self._lost_mount(info.st_dev)
+        except OSError as error:
+            found.unreachable = f"{health(error)}: {self.root}"
+        if found.unreachable:
+            return found
+        if not self.directories and not self._new:
+            self._enter(self.root, ".", self._real)
+        for path in self._next_looks(now):
+            self._look_again(path, found, now)
+        budget = self.look.budget
+        while budget and not self.complete:
+            budget -= 1
+            if not self._new:
+                self._enter_link(*self._links.popleft())
+                continue
+            directory = self._new.popleft()
+            self.directories[directory.path] = directory
+            self._turn.append(directory.path)
+            self._list(directory, found, now)
+        return found
+
+    def stir(self, path: str, now: WallTime) -> None:
+        """Note a sign of life in a directory: it and those above it are looked at more often."""
+        while (directory := self.directories.get(path)) is not None:
+            if directory.active_until > now + _ACTIVE_FOR * 0.9:
+                return
+            if directory.active_until <= now:
+                self._active.append(path)
+            directory.active_until = now + _ACTIVE_FOR
+            path = os.path.dirname(path)
+
+    def look_now(self, path: str, now: WallTime) -> Found:
+        """Look at one directory at once: a file in it is gone."""
+        found = Found()
+        self._look_again(path, found, now)
+        return found
+
+    def adopt(self, directories: list[Directory]) -> None:
+        """Take directories known from before; each is looked at again in its turn."""
+        for directory in directories:
+            self.directories[directory.path] = directory
+            self._seen.add(directory.real)
+            self._turn.append(directory.path)
+            directory.racy = True
+
+    def _single(self, found: Found) -> None:
+        """A root that is one event file."""
+        if not self.directories:
+            path, name = os.path.split(self.root)
+            only = Directory(path, ".", os.path.realpath(path), files=frozenset({name}))
+            self.directories[path] = only
+            found.files.append((only, name))
+
+    def _lost_mount(self, device: int) -> str:
+        """Say if the root is now the empty directory that a filesystem was mounted on."""
+        if self._device in (-1, device):
+            self._device = device
+            return ""
+        if self.directories and not os.listdir(self.root):
+            return f"{self.root} is empty and on another device: is the filesystem mounted?"
+        self._device = device
+        return ""
+
+    def _next_looks(self, now: WallTime) -> list[str]:
+        """Choose what to look at again: nine parts of active directories, one of quiet ones."""
+        if not self.complete:
+            return []
+        looks = max(_LEAST_LOOKS, len(self.directories) // _SHARE)
+        active = [self._active.popleft() for _ in range(min(len(self._active), looks * 9 // 10))]
+        rest = min(len(self._turn), max(looks - len(active), looks // 10))
+        quiet = [self._turn.popleft() for _ in range(rest)]
+        known = self.directories
+        self._turn.extend(path for path in quiet if path in known)
+        chosen = dict.fromkeys(path for path in (*active, *quiet) if path in known)
+        self._active.extend(
+            path
+            for path in dict.fromkeys(active)
+            if path in known and known[path].active_until > now
+        )
+        return list(chosen)
+
+    def _look_again(self, path: str, found: Found, now: WallTime) -> None:
+        directory = self.directories.get(path)
+        if directory is None:
+            return
+        directory.looks += 1
+        try:
+            same = os.stat(path).st_mtime_ns == directory.mtime_ns
+        except OSError as error:
+            if health(error) is Health.MISSING:
+                self._forget(directory, found)
+            else:
+                self._cannot_list(path, error, found)
+            return
+        if not same or directory.racy or directory.looks % _LIST_EVERY == 0:
+            self._list(directory, found, now)
+
+    def _list(self, directory: Directory, found: Found, now: WallTime) -> None:
+        """Compare a directory with what was in it before."""
+        files, subdirs, links, marker = set(), {}, {}, ""
+        try:
+            mtime_ns = os.stat(directory.path).st_mtime_ns
+            with os.scandir(directory.path) as entries:
+                for entry in entries:
+                    name = entry.name
+                    if is_event_file(name) and self._readable(entry):
+                        files.add(name)
+                    elif name in self.look.done_markers:
+                        marker = name
+                    elif entry.is_dir(follow_symlinks=False):
+                        subdirs[name] = entry.path
+                    elif entry.is_symlink() and self._followed(entry):
+                        links[name] = entry.path
+        except OSError as error:
+            if health(error) is Health.MISSING:
+                self._forget(directory, found)
+            else:
+                self._cannot_list(directory.path, error, found)
+            return
+        if directory.path in self._unlisted:
+            self._unlisted.discard(directory.path)
+            found.ailments.append(Ailment(directory.path, Health.OK, "listed again"))
+        known = directory.mtime_ns >= 0
+        if directory.mtime_ns != mtime_ns and (known or now - mtime_ns / 1e9 < _ACTIVE_FOR):
+            self.stir(directory.path, now)
+        directory.mtime_ns = mtime_ns
+        directory.racy = now * 1e9 - mtime_ns < _RACY_NS
+        found.files += [(directory, name) for name in sorted(files - directory.files)]
+        if marker != directory.marker:
+            directory.marker = marker
+            found.marked.append(directory)
+        for name in directory.subdirs - subdirs.keys() - links.keys():
+            gone = self.directories.get(os.path.join(directory.path, name))
+            if gone is not None:
+                self._forget(gone, found)
+        for name in sorted(subdirs.keys() - directory.subdirs):
+            self._enter(subdirs[name], _below(directory.run, name), f"{directory.real}/{name}")
+        for name in sorted(links.keys() - directory.subdirs):
+            self._links.append((links[name], _below(directory.run, name)))
+        directory.files = frozenset(files)
+        directory.subdirs = frozenset(subdirs) | frozenset(links)
+
+    def _enter(self, path: str, run: str, real: str) -> None:
+        """Put a directory in line, once, unless it is pruned."""
+        name = os.path.basename(path)
+        if run != "." and (name.startswith(".") or name in _PRUNED):
+            return
+        patterns = self.look.prune
+        if any(fnmatch.fnmatchcase(run, p) or fnmatch.fnmatchcase(name, p) for p in patterns):
+            return
+        if real not in self._seen:
+            self._seen.add(real)
+            self._new.append(Directory(path, run, real))
+
+    def _enter_link(self, path: str, run: str) -> None:
+        """Follow a link to a directory: last, so that directories go by their own paths."""
+        self._enter(path, run, os.path.realpath(path))
+
+    def _readable(self, entry: os.DirEntry[str]) -> bool:
+        """Whether this is a regular file, or a link to one that may be followed."""
+        try:
+            if entry.is_file(follow_symlinks=False):
+                return True
+            if not entry.is_symlink() or not entry.is_file():
+                return False
+            return self.look.symlinks == "always" or self._inside(entry.path)
+        except OSError:
+            return False
+
+    def _followed(self, entry: os.DirEntry[str]) -> bool:
+        try:
+            if self.look.symlinks == "never" or not entry.is_dir():
+                return False
+            return self.look.symlinks == "always" or self._inside(entry.path)
+        except OSError:  # a loop of links
+            return False
+
+    def _inside(self, path: str) -> bool:
+        return os.path.realpath(path).startswith(self._real.rstrip("/") + "/")
+
+    def _cannot_list(self, path: str, error: OSError, found: Found) -> None:
+        self._unlisted.add(path)
+        detail = f"cannot list this directory: {error.strerror}"
+        found.ailments.append(Ailment(path, health(error), detail))
+
+    def _forget(self, directory: Directory, found: Found) -> None:
+        """Drop a directory that was removed, and all below it."""
+        prefix = directory.path + "/"
+        for path in [p for p in self.directories if p == directory.path or p.startswith(prefix)]:
+            gone = self.directories.pop(path)
+            self._seen.discard(gone.real)
+            found.gone.append(gone)
+
+
+def _below(run: str, name: str) -> str:
+    """Name a directory in a run; bytes that are not UTF-8 are shown with escapes."""
+    shown = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return shown if run == "." else f"{run}/{shown}"

@@ -1,0 +1,297 @@
+"""What is new in this file since this cursor? Tails, damage, replacement.
+
+A file is opened for each look and closed after it: over NFS that is what makes the client ask the
+server again. Nothing here assumes that a file only grows; it may be cut, replaced or broken.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from watcher.attempts import joined
+from watcher.model import Ailment, Columns, Health, WallTime, no_points
+from watcher.source import events
+from watcher.source.resync import goes_on, resync, sound, u32
+from watcher.source.scan import (
+    FRAME,
+    HEADER,
+    START,
+    STOP,
+    Scan,
+    Stop,
+    header_length,
+    scan,
+)
+
+_OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+_HEALTH = {
+    errno.ENOENT: Health.MISSING,
+    errno.ENOTDIR: Health.MISSING,
+    errno.EACCES: Health.DENIED,
+    errno.EPERM: Health.DENIED,
+    errno.ESTALE: Health.STALE,
+    errno.ETIMEDOUT: Health.TIMED_OUT,
+    errno.ENOTCONN: Health.NOT_CONNECTED,
+    errno.EHOSTDOWN: Health.NOT_CONNECTED,
+    errno.ELOOP: Health.LOOP,
+    errno.ENAMETOOLONG: Health.NAME_TOO_LONG,
+}
+
+
+def health(error: OSError) -> Health:
+    """Name what stands between us and a path."""
+    return _HEALTH.get(error.errno or 0, Health.IO_ERROR)
+
+
+@dataclass(slots=True)
+class Cursor:
+    """How far one file has been read. Identity is path and content; the inode is only a hint."""
+
+    path: str
+    offset: int = 0
+    crc: int = 0  # as stored with the last record before ``offset``
+    size: int = -1  # as last seen, and so on
+    mtime_ns: int = 0
+    inode: int = 0
+    device: int = 0
+    unchecked: int = -1  # start of the last record if its body was stepped over
+    points: int = 0  # given out so far
+    skipped: int = 0  # bytes
+    stuck_since: WallTime | None = None  # since when nothing after ``offset`` can be read
+    changed_at: WallTime = 0.0  # when it was last seen to have changed
+    aged_since: WallTime = 0.0  # the bytes before ``aged_size`` are at least as old as that
+    aged_size: int = 0
+    searched: int = 0  # size up to which no sound record was found after ``offset``
+    reported: bool = False  # what is wrong at ``offset`` was told
+    first_look: bool = True  # what there is was written before we looked
+
+
+@dataclass(slots=True)
+class News:
+    """What a look brought. ``anew``: the file is another one now; all its points are here.
+
+    ``starts`` are SessionLog.START: the index of the first point after it (among the file's
+    points of this look) and its step. ``finished`` is a sign of the end, "" one that takes it
+    back, None if nothing was said.
+    """
+
+    points: Columns = field(default_factory=no_points)
+    starts: list[tuple[int, int]] = field(default_factory=list)
+    finished: str | None = None
+    anew: bool = False
+    grown: bool = False
+    seen_at: WallTime = 0.0
+    ailments: list[Ailment] = field(default_factory=list)
+
+
+def look(cursor: Cursor, plugins: dict[str, str], now: WallTime, grace: float) -> News | None:
+    """Read what is new; None if the path is not a regular file. Raises OSError.
+
+    1. Open, fstat; a handle that went stale is opened once more.
+    2. If the file shrank or its last record changed, begin anew.
+    3. Scan; past damage that outlived ``grace``, go on with the next sound record.
+    """
+    try:
+        return _look(cursor, plugins, now, grace)
+    except OSError as error:
+        if error.errno != errno.ESTALE:
+            raise
+        return _look(cursor, plugins, now, grace)
+
+
+def due(cursor: Cursor, now: WallTime, grace: float) -> bool:
+    """Whether damage that was left alone has to be looked at again without any growth."""
+    since = cursor.stuck_since
+    return since is not None and cursor.searched != cursor.size and now - since >= grace
+
+
+def _look(cursor: Cursor, plugins: dict[str, str], now: WallTime, grace: float) -> News | None:
+    fd = os.open(cursor.path, _OPEN)
+    try:
+        info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode):
+            return None
+        news = News()
+        if not cursor.first_look and _unchanged(cursor, info) and not due(cursor, now, grace):
+            return news
+        if cursor.size >= 0 and not _same(fd, cursor, info.st_size):
+            news.anew = True
+            _restart(cursor)
+        if cursor.first_look:
+            news.seen_at = min(now, info.st_mtime)
+        else:
+            news.seen_at = now
+        news.grown = info.st_size != cursor.size
+        if cursor.first_look or not _unchanged(cursor, info):
+            cursor.changed_at = news.seen_at
+        if info.st_size > cursor.offset:
+            _read(fd, info.st_size, cursor, plugins, news, now, grace)
+        cursor.size, cursor.mtime_ns = info.st_size, info.st_mtime_ns
+        cursor.inode, cursor.device = info.st_ino, info.st_dev
+        cursor.first_look = False
+        return news
+    finally:
+        os.close(fd)
+
+
+def _unchanged(cursor: Cursor, info: os.stat_result) -> bool:
+    return (info.st_size, info.st_mtime_ns, info.st_ino, info.st_dev) == (
+        cursor.size,
+        cursor.mtime_ns,
+        cursor.inode,
+        cursor.device,
+    )
+
+
+def whole(path: str, offset: int, plugins: dict[str, str]) -> Columns:
+    """Read the points before ``offset`` again, damage left out; none if the file is gone."""
+    cursor = Cursor(path)
+    try:
+        fd = os.open(path, _OPEN)
+    except OSError:
+        return no_points()
+    try:
+        news = News()
+        size = min(offset, os.fstat(fd).st_size)
+        _read(fd, size, cursor, plugins, news, 0.0, 0.0)
+        return news.points
+    finally:
+        os.close(fd)
+
+
+def _restart(cursor: Cursor) -> None:
+    for name, value in (("offset", 0), ("crc", 0), ("unchecked", -1), ("points", 0)):
+        setattr(cursor, name, value)
+    cursor.skipped = cursor.searched = cursor.aged_size = 0
+    cursor.stuck_since, cursor.reported, cursor.first_look = None, False, True
+
+
+def _same(fd: int, cursor: Cursor, size: int) -> bool:
+    """Whether the file still ends, at the cursor, with the record we read last."""
+    if size < cursor.offset:
+        return False
+    return cursor.offset == 0 or u32(fd, max(0, cursor.offset - 4)) == cursor.crc
+
+
+def _read(
+    fd: int,
+    size: int,
+    cursor: Cursor,
+    plugins: dict[str, str],
+    news: News,
+    now: WallTime,
+    grace: float,
+) -> None:
+    """Scan from the cursor to the end, over damage as far as ``grace`` allows."""
+    parts: list[Columns] = []
+    count = 0
+    while True:
+        found = scan(fd, cursor.offset, size, plugins)
+        points = _signs(found, news, count)
+        parts.append(points)
+        count += len(points)
+        if found.offset != cursor.offset:
+            _advance(fd, cursor, found.offset)
+            cursor.unchecked = found.unchecked
+        if found.stop in (Stop.END, Stop.ZEROS):
+            cursor.stuck_since = None
+            break
+        if not _pass(fd, size, cursor, found, news, now, grace):
+            break
+    news.points = joined(parts)
+    cursor.points += count
+
+
+def _advance(fd: int, cursor: Cursor, offset: int) -> None:
+    cursor.offset, cursor.crc = offset, u32(fd, max(0, offset - 4))
+    cursor.stuck_since, cursor.searched, cursor.reported = None, 0, False
+    cursor.unchecked = -1
+
+
+def _signs(found: Scan, news: News, before: int) -> Columns:
+    """Note starts and ends, and put in the values of odd tensors."""
+    points = found.points
+    drop: list[int] = []
+    for index, raw in found.odd:
+        number = events.tensor_number(raw)
+        if number is None:
+            drop.append(index)
+        else:
+            points.value[index] = number
+    for content in found.ends:
+        news.finished = events.session_end(content) or news.finished
+    for index, status, step in found.sessions:
+        if status == START:
+            index -= sum(i < index for i in drop)
+            news.starts.append((before + index, step))
+        if status in (START, STOP):
+            news.finished = "SessionLog.STOP" if status == STOP else ""
+    return points.take(np.delete(np.arange(len(points)), drop)) if drop else points
+
+
+# ---------------------------------------------------------------------------- damage
+
+
+def _pass(
+    fd: int,
+    size: int,
+    cursor: Cursor,
+    found: Scan,
+    news: News,
+    now: WallTime,
+    grace: float,
+) -> bool:
+    """Move the cursor past what stopped the scan, if it may be; say whether it moved.
+
+    A record that is only incomplete is left alone until ``grace`` is over, and after it too
+    unless sound records follow.
+    """
+    at = cursor.offset
+    if cursor.stuck_since is None and at < cursor.aged_size:
+        cursor.stuck_since = cursor.aged_since
+    elif cursor.stuck_since is None:
+        cursor.stuck_since = cursor.aged_since = cursor.changed_at
+        cursor.aged_size = size
+    over = now - cursor.stuck_since >= grace
+    header = os.pread(fd, HEADER, at)
+    length = header_length(header)
+    after = at + length + FRAME
+    if found.stop is Stop.TOO_LONG and after <= size and goes_on(fd, after, size):
+        return _skip(fd, size, cursor, news, at, after, "a record longer than 64 MiB")
+    if not over or cursor.searched == size:
+        return False
+    if found.stop is Stop.BAD_BODY and goes_on(fd, after, size):
+        return _skip(fd, size, cursor, news, at, after, "a record with a wrong checksum")
+    lost, begin = at, at + (HEADER if length >= 0 else 1)
+    before = cursor.unchecked
+    if found.stop is Stop.BAD_HEADER and before >= 0 and not sound(fd, before, size):
+        lost, begin = before, before + HEADER  # the record stepped over was cut short
+    following = resync(fd, begin, size)
+    if following >= 0:
+        return _skip(fd, size, cursor, news, lost, following, "broken records")
+    cursor.searched = size
+    if not cursor.reported:
+        cursor.reported = True
+        news.ailments.append(_unsound_end(cursor, found.stop, at, size))
+    return False
+
+
+def _skip(fd: int, size: int, cursor: Cursor, news: News, lost: int, to: int, what: str) -> bool:
+    _advance(fd, cursor, to)
+    cursor.skipped += to - lost
+    detail = f"skipped {to - lost} bytes at byte {lost}: {what}"
+    news.ailments.append(Ailment(cursor.path, Health.DAMAGED, detail, to - lost))
+    return True
+
+
+def _unsound_end(cursor: Cursor, stop: Stop, at: int, size: int) -> Ailment:
+    if stop is Stop.TAIL:
+        detail = f"the last {size - at} bytes, from byte {at}, are part of a record"
+        return Ailment(cursor.path, Health.TRUNCATED, detail)
+    detail = f"nothing sound in the last {size - at} bytes, from byte {at}"
+    return Ailment(cursor.path, Health.DAMAGED, detail, size - at)

@@ -1,0 +1,479 @@
+"""What is new under these roots? Discovery, following and attempts, put together.
+
+A poll asks for the size of each known file, reads what grew, and gives out batches. Everything
+held between polls is plain data, so that a service that restarts goes on where it was.
+"""
+
+# ruff: noqa: PTH100, PTH110, PTH118
+# Paths are plain strings here: making a Path costs more than the system call it is for.
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from watcher.attempts import Episode, Facts, History, New, file_order
+from watcher.clock import SystemClock
+from watcher.errors import LogdirError
+from watcher.model import (
+    Ailment,
+    Batch,
+    Columns,
+    Health,
+    Poll,
+    RunKey,
+    Signs,
+    WallTime,
+    no_points,
+)
+from watcher.source import follow
+from watcher.source.discover import DONE_MARKERS, Directory, Found, Look, Tree
+from watcher.source.follow import Cursor, News
+
+AnyPath = str | os.PathLike[str]
+_HOT_FOR = (
+    300.0  # seconds after it grew a file is opened at each poll, not only asked for its size
+)
+_BACK_OFF = 30.0  # seconds until a file with an error is tried again; doubles each time
+_MOST_BACK_OFF = 600.0
+_VERSION = 1
+_UNLIMITED = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOptions:
+    """How roots are read.
+
+    ``symlinks`` and ``prune`` (globs): where discovery goes. ``corrupt_grace``: seconds that a
+    broken record is retried. ``directories_per_poll`` and ``points_per_poll``: how much of what
+    is new one poll takes on; the rest follows at the next.
+    """
+
+    symlinks: Literal["never", "within-root", "always"] = "never"
+    prune: tuple[str, ...] = ()
+    corrupt_grace: float = 600.0
+    done_markers: tuple[str, ...] = DONE_MARKERS
+    directories_per_poll: int = 20_000
+    points_per_poll: int = 5_000_000
+
+
+ONE_SHOT = SourceOptions(
+    symlinks="always",
+    corrupt_grace=0.0,
+    directories_per_poll=_UNLIMITED,
+    points_per_poll=_UNLIMITED,
+)
+
+
+@dataclass(slots=True)
+class _Run:
+    """One run directory."""
+
+    key: RunKey
+    path: str
+    marker: str = ""
+    plugins: dict[str, str] = field(default_factory=dict)
+    cursors: dict[str, Cursor] = field(default_factory=dict)
+    finished: dict[str, str] = field(default_factory=dict)  # by file, where it says something
+    history: History = field(default_factory=History)
+    attempts: dict[int, int] = field(default_factory=dict)  # the current one of each stream
+
+
+@dataclass(slots=True)
+class _Trouble:
+    """A file that could not be read: when it is tried again."""
+
+    retry_at: WallTime
+    wait: float
+
+
+class _Root:
+    """One root and the runs under it."""
+
+    def __init__(self, path: str, options: SourceOptions) -> None:
+        self.path = path
+        look = Look(
+            options.symlinks, options.prune, options.done_markers, options.directories_per_poll
+        )
+        self.tree = Tree(os.path.abspath(path), look)
+        self.runs: dict[str, _Run] = {}  # by directory
+        self.hot: dict[str, WallTime] = {}
+        self.trouble: dict[str, _Trouble] = {}
+
+
+class Logdir:
+    """Event files under some roots.
+
+    Not to be shared between threads. One slow or broken root delays the others of the same
+    instance, so a service gives each root its own.
+    """
+
+    def __init__(self, roots: Sequence[AnyPath], options: SourceOptions = SourceOptions()) -> None:
+        self._options = options
+        self._roots = {os.fspath(root): _Root(os.fspath(root), options) for root in roots}
+        self._health: dict[str, Ailment] = {}
+
+    @property
+    def health(self) -> Mapping[str, Ailment]:
+        """What ails at the moment, by path; ``Poll.ailments`` are the changes."""
+        return self._health
+
+    def poll(self, now: WallTime) -> Poll:
+        """Return what is new. Never raises for what is wrong with a file or directory."""
+        batches: list[Batch] = []
+        ailments: list[Ailment] = []
+        unreachable: dict[str, str] = {}
+        for name, root in self._roots.items():
+            found = root.tree.sweep(now)
+            if found.unreachable:
+                unreachable[name] = found.unreachable
+                continue
+            ailments += found.ailments
+            batches += self._discovered(root, found, now)
+            grown, gone = self._grown(root, now, ailments)
+            for run, news in grown:
+                batches += self._batches(root, run, news, now, ailments)
+            batches += gone
+        return Poll(tuple(batches), tuple(self._changes(ailments)), unreachable)
+
+    def files(self, now: WallTime) -> Iterator[tuple[RunKey, dict[str, News], list[Ailment]]]:
+        """Read everything there is, a run directory at a time, without settling attempts.
+
+        The files of a directory come in order. Raises LogdirError if a root cannot be read.
+        """
+        for root in self._roots.values():
+            unlisted: list[Ailment] = []
+            while True:
+                found = root.tree.sweep(now)
+                if found.unreachable:
+                    raise LogdirError(_unreadable(root.path, found.unreachable))
+                self._discovered(root, found, now)
+                unlisted += found.ailments
+                if root.tree.complete:
+                    break
+            if unlisted:
+                yield RunKey(root.path, "."), {}, unlisted
+            for path in sorted(root.runs):
+                run, ailments = root.runs[path], list[Ailment]()
+                news = self._read(root, run, sorted(run.cursors, key=file_order), now, ailments)
+                yield run.key, news, ailments
+
+    # ---------------------------------------------------------------- discovery
+
+    def _discovered(self, root: _Root, found: Found, now: WallTime) -> list[Batch]:
+        """Take up new files; say which directories are gone or were marked as done."""
+        for directory, name in found.files:
+            run = root.runs.get(directory.path)
+            if run is None:
+                key = RunKey(root.path, directory.run)
+                run = root.runs[directory.path] = _Run(key, directory.path, directory.marker)
+            if name not in run.cursors:
+                run.cursors[name] = Cursor(os.path.join(directory.path, name))
+        batches = []
+        for directory in found.gone:
+            gone = root.runs.pop(directory.path, None)
+            if gone is not None:
+                batches += [self._empty(gone, stream, now, gone=True) for stream in _streams(gone)]
+        for directory in found.marked:
+            run = root.runs.get(directory.path)
+            if run is not None and run.marker != directory.marker:
+                run.marker = directory.marker
+                batches.append(self._empty(run, 0, now))
+        return batches
+
+    # ---------------------------------------------------------------- reading
+
+    def _grown(
+        self, root: _Root, now: WallTime, ailments: list[Ailment]
+    ) -> tuple[list[tuple[_Run, dict[str, News]]], list[Batch]]:
+        """Ask each known file for its size and read those that changed."""
+        grown: list[tuple[_Run, dict[str, News]]] = []
+        missing: set[str] = set()
+        points, limit, grace = 0, self._options.points_per_poll, self._options.corrupt_grace
+        ask, hot, trouble = os.stat, root.hot, root.trouble
+        for run in root.runs.values():
+            changed = []
+            for name, cursor in run.cursors.items():
+                path = cursor.path
+                if path in hot:
+                    if hot[path] > now:
+                        changed.append(name)
+                        continue
+                    del hot[path]
+                if path in trouble and trouble[path].retry_at > now:
+                    continue
+                try:
+                    info = ask(path)
+                except OSError as error:
+                    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+                        missing.add(run.path)
+                    else:
+                        self._failed(root, path, error, now, ailments)
+                    continue
+                if (
+                    info.st_mtime_ns != cursor.mtime_ns
+                    or info.st_size != cursor.size
+                    or info.st_ino != cursor.inode
+                    or cursor.first_look
+                    or follow.due(cursor, now, grace)
+                ):
+                    changed.append(name)
+            if changed:
+                news = self._read(root, run, sorted(changed, key=file_order), now, ailments)
+                if news:
+                    grown.append((run, news))
+                    points += sum(len(n.points) for n in news.values())
+                if points >= limit:
+                    self._put_last(root, run)
+                    break
+        return grown, self._missing(root, missing, now, ailments)
+
+    def _put_last(self, root: _Root, last: _Run) -> None:
+        """Begin the next poll after this run, so that each has its turn."""
+        paths = list(root.runs)
+        turn = paths.index(last.path) + 1
+        root.runs = {path: root.runs[path] for path in paths[turn:] + paths[:turn]}
+
+    def _read(
+        self,
+        root: _Root,
+        run: _Run,
+        names: Iterable[str],
+        now: WallTime,
+        ailments: list[Ailment],
+    ) -> dict[str, News]:
+        """Look into files of one run; one bad file does not stop the others."""
+        found: dict[str, News] = {}
+        for name in names:
+            cursor = run.cursors[name]
+            known = not cursor.first_look
+            try:
+                news = follow.look(cursor, run.plugins, now, self._options.corrupt_grace)
+            except OSError as error:
+                root.hot.pop(cursor.path, None)
+                self._failed(root, cursor.path, error, now, ailments)
+                continue
+            root.trouble.pop(cursor.path, None)
+            if news is None:
+                continue
+            ailments += news.ailments
+            self._recovered(cursor, news, ailments)
+            if news.grown or news.anew or len(news.points) or news.finished is not None:
+                found[name] = news
+                if news.finished is not None:
+                    run.finished[name] = news.finished
+                if known:
+                    root.hot[cursor.path] = now + _HOT_FOR
+                    root.tree.stir(run.path, now)
+        return found
+
+    def _failed(
+        self, root: _Root, path: str, error: OSError, now: WallTime, ailments: list[Ailment]
+    ) -> None:
+        before = root.trouble.get(path)
+        wait = min(before.wait * 2, _MOST_BACK_OFF) if before else _BACK_OFF
+        root.trouble[path] = _Trouble(now + wait, wait)
+        detail = f"cannot be read ({error.strerror}); tried again with growing pauses"
+        ailments.append(Ailment(path, follow.health(error), detail))
+
+    def _recovered(self, cursor: Cursor, news: News, ailments: list[Ailment]) -> None:
+        """Take back what was said of a file that can be read wholly now."""
+        before = self._health.get(cursor.path)
+        if before is None or news.ailments:
+            return
+        if cursor.skipped == 0 and not cursor.reported:
+            ailments.append(Ailment(cursor.path, Health.OK, "read wholly again"))
+        elif before.health not in (Health.DAMAGED, Health.TRUNCATED):
+            detail = f"{cursor.skipped} damaged bytes were skipped"
+            ailments.append(Ailment(cursor.path, Health.DAMAGED, detail, cursor.skipped))
+
+    def _missing(
+        self, root: _Root, paths: set[str], now: WallTime, ailments: list[Ailment]
+    ) -> list[Batch]:
+        """Settle files that vanished: with their directory, or alone; what they gave stays."""
+        batches: list[Batch] = []
+        for path in paths:
+            run = root.runs[path]
+            found = root.tree.look_now(path, now)
+            batches += self._discovered(root, found, now)
+            for name, cursor in list(run.cursors.items()):
+                if not os.path.lexists(cursor.path):
+                    del run.cursors[name]
+                    root.trouble.pop(cursor.path, None)
+                    root.hot.pop(cursor.path, None)
+                    self._health.pop(cursor.path, None)
+                elif not os.path.exists(cursor.path):
+                    error = FileNotFoundError(errno.ENOENT, "its target is gone")
+                    self._failed(root, cursor.path, error, now, ailments)
+        return batches
+
+    # ---------------------------------------------------------------- batches
+
+    def _batches(
+        self,
+        root: _Root,
+        run: _Run,
+        news: dict[str, News],
+        now: WallTime,
+        ailments: list[Ailment],
+    ) -> list[Batch]:
+        """Settle the attempts of one run directory."""
+
+        def whole(name: str) -> Columns:
+            cursor = run.cursors.get(name)
+            return follow.whole(cursor.path, cursor.offset, run.plugins) if cursor else no_points()
+
+        was_concurrent = run.history.concurrent
+        new = {}
+        for name, n in news.items():
+            before = run.cursors[name].points - len(n.points)
+            held = run.history.files.get(name)
+            anew = n.anew or (held is not None and held.total != before)  # it was gone meanwhile
+            new[name] = New(n.points, n.starts, anew)
+        pieces = run.history.update(new, whole)
+        if run.history.concurrent and not was_concurrent:
+            detail = "several files with the same tags are written at the same time: kept apart"
+            ailments.append(Ailment(run.path, Health.CONCURRENT, detail))
+        seen_at = max(n.seen_at for n in news.values())
+        run.attempts.update((p.stream, p.attempt) for p in pieces)
+        signs = self._signs(run)
+        if not pieces:
+            return [self._empty(run, 0, now, seen_at)]
+        return [
+            Batch(
+                _key(run, piece.stream),
+                piece.attempt,
+                piece.points,
+                now,
+                seen_at,
+                piece.fresh,
+                piece.superseded_from,
+                piece.retained,
+                signs=signs,
+            )
+            for piece in pieces
+        ]
+
+    def _empty(
+        self,
+        run: _Run,
+        stream: int,
+        now: WallTime,
+        seen_at: WallTime | None = None,
+        *,
+        gone: bool = False,
+    ) -> Batch:
+        seen_at = now if seen_at is None else seen_at
+        attempt, signs = run.attempts.get(stream, 0), self._signs(run)
+        return Batch(_key(run, stream), attempt, no_points(), now, seen_at, gone=gone, signs=signs)
+
+    def _signs(self, run: _Run) -> Signs:
+        """Say why the current attempt counts as complete, if something says so."""
+        first = ("", "")
+        for episode in run.history.given:
+            if episode.kind == "new" and episode.stream == 0:
+                first = (episode.file, "")
+        said = ""
+        for name in sorted(run.finished, key=file_order):
+            if not first[0] or file_order(name) >= file_order(first[0]):
+                said = run.finished[name]
+        return Signs(said or (f"found {run.marker}" if run.marker else ""))
+
+    def _changes(self, ailments: list[Ailment]) -> Iterator[Ailment]:
+        """Remember what ails; pass on what is new."""
+        for ailment in ailments:
+            before = self._health.get(ailment.path)
+            if ailment == before:
+                continue
+            if ailment.health is Health.OK:
+                self._health.pop(ailment.path, None)
+            else:
+                self._health[ailment.path] = ailment
+            yield ailment
+
+    # ---------------------------------------------------------------- restarting
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return all that is held, as plain data: dicts, lists, numbers and numpy arrays."""
+        return {
+            "version": _VERSION,
+            "roots": {name: _pack_root(root) for name, root in self._roots.items()},
+        }
+
+    def restore(self, held: Mapping[str, Any]) -> None:
+        """Go on from a snapshot; roots that are not in it, or another version, begin anew.
+
+        Each file is opened once more and compared with its last record before it is gone on with.
+        """
+        if held.get("version") != _VERSION:
+            return
+        for name, packed in held["roots"].items():
+            if name in self._roots:
+                _unpack_root(self._roots[name], packed)
+
+
+def read_once(
+    roots: Sequence[AnyPath], options: SourceOptions = ONE_SHOT, now: WallTime | None = None
+) -> Poll:
+    """Read everything under ``roots`` once: links followed, damage settled at once.
+
+    Raises LogdirError if a root cannot be read at all.
+    """
+    poll = Logdir(roots, options).poll(SystemClock().now() if now is None else now)
+    for root, why in poll.unreachable.items():
+        raise LogdirError(_unreadable(root, why))
+    return poll
+
+
+def _unreadable(root: str, why: str) -> str:
+    if not Path(root).exists():
+        return f"{root}: no such directory or event file; give the directory that holds the runs"
+    return f"{root}: cannot be read: {why}"
+
+
+def _streams(run: _Run) -> list[int]:
+    return sorted(run.attempts) or [0]
+
+
+def _key(run: _Run, stream: int) -> RunKey:
+    """Name a stream; concurrent writers of one directory are told apart by a number."""
+    return RunKey(run.key.root, f"{run.key.run}#{stream + 1}") if stream else run.key
+
+
+# ---------------------------------------------------------------------------- plain data
+
+
+def _pack(thing: Any) -> dict[str, Any]:
+    return {f.name: getattr(thing, f.name) for f in fields(thing)}
+
+
+def _pack_root(root: _Root) -> dict[str, Any]:
+    runs = []
+    for run in root.runs.values():
+        packed = _pack(run) | {"key": run.key.run}
+        packed["cursors"] = {name: _pack(cursor) for name, cursor in run.cursors.items()}
+        packed["history"] = {
+            "files": {name: _pack(facts) for name, facts in run.history.files.items()},
+            "given": [_pack(episode) for episode in run.history.given],
+        }
+        runs.append(packed)
+    return {"directories": [_pack(d) for d in root.tree.directories.values()], "runs": runs}
+
+
+def _unpack_root(root: _Root, packed: Mapping[str, Any]) -> None:
+    root.tree.adopt([Directory(**d) for d in packed["directories"]])
+    for held in packed["runs"]:
+        history = History(
+            {name: Facts(**facts) for name, facts in held["history"]["files"].items()},
+            [Episode(**episode) for episode in held["history"]["given"]],
+        )
+        cursors = {name: Cursor(**cursor) for name, cursor in held["cursors"].items()}
+        for cursor in cursors.values():
+            cursor.first_look = True
+        key = RunKey(root.path, held["key"])
+        rest = {"key": key, "cursors": cursors, "history": history}
+        root.runs[held["path"]] = _Run(**(dict(held) | rest))
