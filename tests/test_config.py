@@ -1,0 +1,163 @@
+"""The config: what it becomes, and how what is wrong with it is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from watcher.config import (
+    Secret,
+    check_environment,
+    default_config,
+    load_config,
+    parse_config,
+    path_labels,
+)
+from watcher.errors import InvalidInput, WatcherError
+from watcher.model import Better, Role, Severity
+from watcher.roles import Pin
+
+BAD = Path(__file__).parent / "bad"
+EXAMPLE = Path(__file__).parents[1] / "config.example.toml"
+PACK = "rules: [{alert: A, detector: threshold, params: {above: 1}}]"
+
+
+def test_the_example_is_sound_and_shows_the_defaults() -> None:
+    config = load_config(EXAMPLE)
+    plain = parse_config('[[roots]]\npath = "/data/runs"', Path("/c.toml"))
+    for name in ("poll_interval", "catch_up", "checkpoint_every", "shutdown_timeout"):
+        assert getattr(config, name) == getattr(plain, name)
+    assert (config.ended_after, config.min_silence) == (plain.ended_after, plain.min_silence)
+    assert config.pins[0] == Pin("objective/held_out*", Role.VAL_LOSS, Better.LOWER)
+    assert config.pins[1] == Pin("debug/*")
+    assert config.grants() == {"vision": frozenset({"/data/runs"})}
+    assert config.receivers["slack-vision"].token == Secret(credential="slack-token")
+    assert config.roots[0].labels_of("v/u/p/lr1") == {"team": "v", "user": "u", "project": "p"}
+
+
+def test_only_the_roots_must_be_named() -> None:
+    config = parse_config('[[roots]]\npath = "runs"', Path("/etc/w/c.toml"))
+    assert config.roots[0].path == "/etc/w/runs"
+    assert [r.receiver for r in config.routes] == ["console"]
+    assert config.receivers["console"].type == "console"
+    assert config.state_dir == ""
+
+
+def test_log_directories_alone_mean_the_console_and_no_state(tmp_path: Path) -> None:
+    config = default_config([str(tmp_path), str(tmp_path)])
+    assert [r.path for r in config.roots] == [str(tmp_path)]
+    assert (config.state_dir, config.routes[0].receiver) == ("", "console")
+    assert config.roots[0].symlinks == "always"
+
+
+@pytest.mark.parametrize("path", sorted(BAD.glob("*.toml")), ids=lambda p: p.name)
+def test_a_bad_config_is_refused_with_all_its_errors(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(BAD)
+    with pytest.raises(InvalidInput) as error:
+        load_config(Path(path.name))
+    assert f"{error.value}\n" == Path(f"{path.name}.txt").read_text("utf-8")
+    assert "not-a-real-token" not in str(error.value)
+
+
+def test_a_teams_alerts_stay_with_its_receivers() -> None:
+    config = parse_config(
+        """
+roots = [{path = "/r"}]
+receivers = {a = {type = "console"}, b = {type = "console"}, c = {type = "console"}}
+[teams.v]
+receivers = ["b"]
+[route]
+receiver = "a"
+[[route.routes]]
+match = {severity = "critical"}
+receiver = "c"
+min_severity = "warning"
+""",
+        Path("c.toml"),
+    )
+    team, everyone = config.routes
+    assert (team.receiver, [r.receiver for r in team.routes]) == ("b", ["b"])
+    assert team.match == {"team": "v"}
+    assert team.routes[0].min_severity is Severity.WARNING
+    assert (everyone.receiver, [r.receiver for r in everyone.routes]) == ("a", ["c"])
+
+
+def test_teams_rules_bear_the_teams_name_and_disabled_ones_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "ours.yaml").write_text(PACK)
+    (tmp_path / "theirs.yaml").write_text(f"team: liar\n{PACK}")
+    text = """
+roots = [{path = "."}]
+rules = {packs = ["ours.yaml"]}
+teams = {v = {packs = ["theirs.yaml"]}}
+"""
+    config = parse_config(text, tmp_path / "c.toml")
+    assert [r.id for r in config.load_rules()] == ["A", "v/A"]
+    assert tmp_path / "theirs.yaml" in config.rule_files()
+    off = text.replace('["ours.yaml"]', '["ours.yaml"], disable = ["A"]')
+    assert parse_config(off, tmp_path / "c.toml").load_rules() == ()
+    odd = parse_config(off.replace('["A"]', '["AA"]'), tmp_path / "c.toml")
+    with pytest.raises(InvalidInput, match='no rule "AA"'):
+        odd.load_rules()
+
+
+def test_check_names_what_is_not_there(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("x\n")
+    token.chmod(0o644)
+    text = """
+state_dir = "no/state"
+roots = [{path = "gone"}, {path = "token"}]
+rules = {packs = ["no.yaml"]}
+[receivers.s]
+type = "slack"
+channel = "C1"
+token_file = "token"
+"""
+    config = parse_config(text, tmp_path / "c.toml")
+    said = "\n".join(map(str, check_environment(config)))
+    for part in ("gone: no such directory", "token: not a directory", f"chmod 600 {token}"):
+        assert part in said
+    assert "no.yaml: no such rule pack" in said
+    assert f"state_dir {tmp_path}/no/state" in said
+
+
+def test_secrets_come_from_safe_files_and_credentials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "token"
+    file.write_text("s3cret\n")
+    file.chmod(0o600)
+    assert Secret(file=str(file)).read() == "s3cret"
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    with pytest.raises(WatcherError, match="LoadCredential=token"):
+        Secret(credential="token").read()
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert Secret(credential="token").read() == "s3cret"
+    file.chmod(0o640)
+    with pytest.raises(WatcherError, match="chmod 600") as error:
+        Secret(file=str(file)).read()
+    assert "s3cret" not in str(error.value)
+    file.chmod(0o600)
+    file.write_text("\n")
+    with pytest.raises(WatcherError, match="empty"):
+        Secret(file=str(file)).read()
+
+
+def test_path_labels() -> None:
+    assert path_labels("{team}/*/{p}", "v/alice/resnet/x") == {"team": "v", "p": "resnet"}
+    assert path_labels("{team}/{user}", "v") == {"team": "v"}
+    assert path_labels("{team}", ".") == {}
+    assert path_labels("", "a/b") == {}
+
+
+@given(st.text(alphabet='[]roots.path="/a{}#\n,1', max_size=60))
+def test_no_text_makes_the_reader_fail_otherwise(text: str) -> None:
+    try:
+        parse_config(text, Path("c.toml"))
+    except InvalidInput:
+        return

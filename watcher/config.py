@@ -1,0 +1,528 @@
+"""What did the operator ask for? One frozen ``Config`` out of the TOML; errors name the key.
+
+``load_config`` checks what the file says by itself; ``check_environment`` whether roots, packs and
+secrets are there. Both say everything that is wrong at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import os
+import re
+import stat
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+
+from watcher.configtext import (
+    DONE_MARKERS,
+    MIN_SILENCE,
+    NAME,
+    RECEIVERS,
+    ConfigText,
+    PinText,
+    RootText,
+    RouteText,
+    TeamText,
+    toml_places,
+    toml_syntax,
+)
+from watcher.errors import InvalidInput, Problem, WatcherError
+from watcher.model import Role, Rule
+from watcher.places import Places, Where, did_you_mean, problems_of, shown
+from watcher.roles import Pin
+from watcher.routing import Route
+from watcher.rules import load_packs, packs_dir
+
+CONSOLE = "console"
+
+
+# ------------------------------------------------------------------------- what comes out
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """Where a secret is kept: a file, or a credential that systemd hands over. Never its value."""
+
+    file: str = ""
+    credential: str = ""
+
+    def path(self) -> Path:
+        """Return the file to read. WatcherError if systemd handed over no credentials."""
+        if self.file:
+            return Path(self.file)
+        directory = os.environ.get("CREDENTIALS_DIRECTORY", "")
+        if not directory:
+            raise WatcherError(
+                f'credential "{self.credential}": not started by systemd; add LoadCredential='
+                f"{self.credential}:PATH to the unit, or name a file"
+            )
+        return Path(directory) / self.credential
+
+    def read(self) -> str:
+        """Return the secret. WatcherError says what keeps it from being read, never what it is."""
+        path = self.path()
+        try:
+            mode = path.stat().st_mode
+            text = path.read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "not UTF-8"
+            raise WatcherError(f"{path}: secret cannot be read: {why}") from error
+        if not stat.S_ISREG(mode):
+            raise WatcherError(f"{path}: a secret must be a regular file")
+        if self.file and mode & 0o077:
+            raise WatcherError(f"{path}: others can read this secret; run chmod 600 {path}")
+        if not text:
+            raise WatcherError(f"{path}: secret is empty")
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """One tree of runs. Durations are seconds."""
+
+    path: str
+    grouping: bool = True
+    symlinks: Literal["never", "within-root", "always"] = "never"
+    prune: tuple[str, ...] = ()
+    done_markers: tuple[str, ...] = DONE_MARKERS
+    labels: str = ""
+    corrupt_grace: float = 600.0
+
+    def labels_of(self, run: str) -> dict[str, str]:
+        """Return a run's labels from the leading parts of its path, as far as it has so many."""
+        return path_labels(self.labels, run)
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """One place that messages go to. ``fallback`` names another, for what cannot be delivered."""
+
+    name: str
+    type: Literal["console", "slack", "webhook"] = "console"
+    fallback: str = ""
+    channel: str = ""
+    token: Secret | None = None
+    api_url: str = ""
+    mention: str = ""
+    url: str = field(default="", repr=False)  # may hold a token
+    secret: Secret | None = None
+    timeout: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """What a team is granted. Without ``roots`` or ``receivers`` it has all of them."""
+
+    name: str
+    packs: tuple[Path, ...] = ()
+    roots: tuple[str, ...] = ()
+    receivers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Config:
+    """All that the operator asked for, checked. Durations are seconds, paths are absolute.
+
+    ``state_dir`` is "" for a state in memory. ``packs`` empty: the shipped ones. ``routes`` has
+    the teams' grants worked in: no alert of a team's rule goes to a receiver it was not granted.
+    """
+
+    roots: tuple[Root, ...]
+    receivers: Mapping[str, Receiver]
+    routes: tuple[Route, ...]
+    state_dir: str = ""
+    poll_interval: float = 30.0
+    catch_up: float = 3600.0
+    checkpoint_every: float = 300.0
+    shutdown_timeout: float = 30.0
+    ended_after: float = 6 * 3600.0
+    min_silence: float = MIN_SILENCE
+    log_level: str = "info"
+    packs: tuple[Path, ...] = ()
+    disable: tuple[str, ...] = ()
+    pins: tuple[Pin, ...] = ()
+    teams: Mapping[str, Team] = field(default_factory=dict)
+    path: Path | None = None
+
+    def load_rules(self) -> tuple[Rule, ...]:
+        """Return the rules in force: the operator's, then the teams', less the disabled ones.
+
+        ``min_silence`` holds for every rule that has such a parameter. InvalidInput with every
+        problem of every pack.
+        """
+        rules: list[Rule] = []
+        problems: list[Problem] = []
+        for packs, team in self._pack_sets():
+            try:
+                rules += load_packs(packs, team=team)
+            except InvalidInput as error:
+                problems += error.problems
+        names = {rule.alert for rule in rules}
+        if not problems:
+            file = str(self.path or "config")
+            problems += [
+                Problem(file, 0, 0, f'rules.disable: no rule "{name}"{_close(name, names)}')
+                for name in self.disable
+                if name not in names
+            ]
+        if problems:
+            raise InvalidInput(problems)
+        return tuple(self._patient(r) for r in rules if r.alert not in self.disable)
+
+    def rule_files(self) -> list[Path]:
+        """Return the files and directories of rules whose change asks for a reload."""
+        found: dict[Path, None] = {}
+        for packs, _ in self._pack_sets():
+            for path in packs or (packs_dir(),):
+                found[path] = None
+                if path.is_dir():
+                    found.update(dict.fromkeys(sorted(path.glob("*.y*ml"))))
+        return list(found)
+
+    def grants(self) -> dict[str, frozenset[str]]:
+        """Return, for each team that may not look everywhere, the roots it may look at."""
+        return {t.name: frozenset(t.roots) for t in self.teams.values() if t.roots}
+
+    def labels_for(self, root: str, run: str) -> dict[str, str]:
+        """Return the labels of a run under ``root``, from its path."""
+        return next((r.labels_of(run) for r in self.roots if r.path == root), {})
+
+    def _pack_sets(self) -> Iterator[tuple[tuple[Path, ...] | None, str]]:
+        yield self.packs or None, ""
+        for team in self.teams.values():
+            if team.packs:
+                yield team.packs, team.name
+
+    def _patient(self, rule: Rule) -> Rule:
+        silence = getattr(rule.params, "min_silence", None)
+        if not isinstance(silence, (int, float)) or silence >= self.min_silence:
+            return rule
+        params = dataclasses.replace(rule.params, min_silence=self.min_silence)
+        return dataclasses.replace(rule, params=params)
+
+
+def default_config(logdirs: Sequence[str]) -> Config:
+    """Return what ``watcher run LOGDIR...`` means: these roots, the console, state in memory.
+
+    Links are followed, since TensorBoard does; who names a directory means what is in it.
+    """
+    roots = tuple(Root(os.path.abspath(d), symlinks="always") for d in logdirs)  # noqa: PTH100
+    return Config(
+        roots=tuple({root.path: root for root in roots}.values()),
+        receivers={CONSOLE: Receiver(CONSOLE)},
+        routes=(Route(CONSOLE),),
+        poll_interval=5.0,
+    )
+
+
+def path_labels(template: str, run: str) -> dict[str, str]:
+    """Return what ``{names}`` in ``template`` stand for in a run's path; extra parts are free.
+
+    >>> path_labels("{team}/*/{project}", "vision/alice/resnet/lr1")
+    {'team': 'vision', 'project': 'resnet'}
+    """
+    found: dict[str, str] = {}
+    for want, have in zip(template.split("/"), run.split("/"), strict=False):
+        if have in (".", ""):
+            break
+        if match := re.fullmatch(r"\{(\w+)\}", want):
+            found[match[1]] = have
+    return found
+
+
+def _close(word: str, known: set[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f'; did you mean "{close[0]}"?' if close else ""
+
+
+# ------------------------------------------------------------------------- reading
+
+
+def load_config(path: Path) -> Config:
+    """Read and check one config. InvalidInput with every problem; the file's paths are not tried.
+
+    Relative paths are taken from the config's own directory.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise InvalidInput([Problem(str(path), 0, 0, f"cannot be read: {why}")]) from error
+    return parse_config(text, path)
+
+
+def parse_config(text: str, path: Path) -> Config:
+    """Return the config that ``text`` describes; ``path`` is where it is said to be."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidInput([toml_syntax(error, str(path))]) from error
+    maker = _Maker(str(path), toml_places(text), path.absolute().parent)
+    try:
+        said = ConfigText.model_validate_json(json.dumps(data, default=str))
+    except ValidationError as error:
+        maker.problems += problems_of(error, ConfigText, str(path), maker.places)
+        if isinstance(data.get("receivers"), dict):
+            maker.receivers(data["receivers"])
+        raise InvalidInput(maker.problems) from error
+    config = maker.config(said, path)
+    if maker.problems:
+        raise InvalidInput(maker.problems)
+    return config
+
+
+# ------------------------------------------------------------------------- making
+
+
+class _Maker:
+    """Makes the config of checked text; collects what only the whole of it shows to be wrong."""
+
+    def __init__(self, file: str, places: Places, base: Path) -> None:
+        self.problems: list[Problem] = []
+        self.places = places
+        self._file, self._base = file, base
+
+    def config(self, text: ConfigText, path: Path) -> Config:
+        """Return the config; worth nothing if there are problems."""
+        roots = self._roots(text.roots)
+        receivers = self.receivers(text.receivers)
+        teams = {n: self._team(n, t, roots, receivers) for n, t in text.teams.items()}
+        return Config(
+            roots=roots,
+            receivers=receivers,
+            routes=self._routes(text.route, receivers, teams),
+            state_dir=self._path(text.state_dir) if text.state_dir else "",
+            poll_interval=text.poll_interval,
+            catch_up=text.catch_up,
+            checkpoint_every=text.checkpoint_every,
+            shutdown_timeout=text.shutdown_timeout,
+            ended_after=text.ended_after,
+            min_silence=text.min_silence,
+            log_level=text.log_level,
+            packs=self._paths(text.rules.packs),
+            disable=text.rules.disable,
+            pins=tuple(_pin(pin) for pin in text.roles.pins),
+            teams=teams,
+            path=path,
+        )
+
+    def receivers(self, tables: Mapping[str, Any]) -> dict[str, Receiver]:
+        """Return the receivers, the console alone if none is named."""
+        made: dict[str, Receiver] = {}
+        for name, table in tables.items():
+            where: Where = ("receivers", name)
+            if not re.fullmatch(NAME, name):
+                self._say(where, f'receiver "{name}": use letters, digits, _ . -')
+            if isinstance(table, dict) and (receiver := self._receiver(name, table, where)):
+                made[name] = receiver
+        for name, receiver in made.items():
+            if receiver.fallback and (
+                receiver.fallback not in tables or receiver.fallback == name
+            ):
+                self._unknown(("receivers", name, "fallback"), receiver.fallback, tables)
+        return made if tables else {CONSOLE: Receiver(CONSOLE)}
+
+    def _receiver(self, name: str, table: dict[str, Any], where: Where) -> Receiver | None:
+        kind = table.get("type")
+        if not isinstance(kind, str) or kind not in RECEIVERS:
+            hint = did_you_mean(kind, RECEIVERS) if isinstance(kind, str) else ""
+            said = f"unknown type {shown(kind)}" if "type" in table else 'missing key "type"'
+            self._say((*where, "type"), f"{said}{hint or '; known: console, slack, webhook'}")
+            return None
+        before = len(self.problems)
+        plain = {key: value for key, value in table.items() if not self._literal(key, kind, where)}
+        try:
+            said_ = RECEIVERS[kind].model_validate_json(json.dumps(plain, default=str))
+        except ValidationError as error:
+            self.problems += problems_of(error, RECEIVERS[kind], self._file, self.places, where)
+            return None
+        given = said_.model_dump()
+        token = self._secret(given, "token", where, needed=kind == "slack")
+        secret = self._secret(given, "secret", where, needed=False)
+        if len(self.problems) > before:
+            return None
+        if (url := given.get("api_url", "")) and not _trusted(url):
+            self._say((*where, "api_url"), "api_url: must begin with https://, or be this machine")
+        return Receiver(name, token=token, secret=secret, **given)
+
+    def _literal(self, key: str, kind: str, where: Where) -> bool:
+        """Refuse a secret written into the file, before anything could repeat it."""
+        names = {"slack": ("token", "bot_token", "password"), "webhook": ("secret", "token")}
+        if key not in names.get(kind, ()):
+            return False
+        good = "token" if kind == "slack" else "secret"
+        message = f"{key}: no secrets in the config; use {good}_file or {good}_credential"
+        self._say((*where, key), message)
+        return True
+
+    def _secret(
+        self, given: dict[str, Any], name: str, where: Where, *, needed: bool
+    ) -> Secret | None:
+        file, credential = given.pop(f"{name}_file", ""), given.pop(f"{name}_credential", "")
+        if file and credential:
+            self._say(where, f"name either {name}_file or {name}_credential, not both")
+        if credential and not re.fullmatch(NAME, credential):
+            self._say((*where, f"{name}_credential"), f"{name}_credential: a name, not a path")
+        if needed and not file and not credential:
+            self._say(where, f"needs {name}_file or {name}_credential")
+        if not file and not credential:
+            return None
+        return Secret(self._path(file) if file else "", credential)
+
+    def _roots(self, texts: Sequence[RootText]) -> tuple[Root, ...]:
+        made: list[Root] = []
+        for i, text in enumerate(texts):
+            path = self._path(text.path)
+            for other in made:
+                if Path(path).is_relative_to(other.path) or Path(other.path).is_relative_to(path):
+                    message = f"path: {path} and {other.path} overlap; runs would be seen twice"
+                    self._say(("roots", i, "path"), message)
+            made.append(Root(**{**text.model_dump(), "path": path}))
+        return tuple(made)
+
+    def _team(
+        self, name: str, text: TeamText, roots: Sequence[Root], receivers: Mapping[str, Receiver]
+    ) -> Team:
+        where: Where = ("teams", name)
+        paths = tuple(self._path(root) for root in text.roots)
+        known = [root.path for root in roots]
+        for path in paths:
+            if path not in known:
+                self._say((*where, "roots"), f"roots: {path} is not one of the config's roots")
+        for receiver in text.receivers:
+            if receiver not in receivers:
+                self._unknown((*where, "receivers"), receiver, receivers)
+        return Team(name, self._paths(text.packs), paths, text.receivers)
+
+    def _routes(
+        self,
+        text: RouteText | None,
+        receivers: Mapping[str, Receiver],
+        teams: Mapping[str, Team],
+    ) -> tuple[Route, ...]:
+        if text is None:
+            if len(receivers) > 1:
+                self._say((), "several receivers but no [route]; say which one alerts go to")
+            return (Route(next(iter(receivers), CONSOLE)),)
+        if text.match:
+            message = "match: the first route takes everything; match in [[route.routes]]"
+            self._say(("route", "match"), message)
+        top = self._route(text, ("route",), "", receivers)
+        granted = (granted_route(top, team) for team in teams.values() if team.receivers)
+        return (*granted, top)
+
+    def _route(
+        self, text: RouteText, where: Where, parent: str, receivers: Mapping[str, Receiver]
+    ) -> Route:
+        receiver = text.receiver or parent
+        if not receiver:
+            self._say(where, 'missing key "receiver"')
+        elif text.receiver and receiver not in receivers:
+            self._unknown((*where, "receiver"), receiver, receivers)
+        return Route(
+            receiver=receiver,
+            match=text.match,
+            group_by=text.group_by,
+            group_wait=text.group_wait,
+            group_interval=text.group_interval,
+            repeat_interval=text.repeat_interval,
+            min_severity=text.min_severity,
+            routes=tuple(
+                self._route(one, (*where, "routes", i), receiver, receivers)
+                for i, one in enumerate(text.routes)
+            ),
+            go_on=text.go_on,
+        )
+
+    def _unknown(self, where: Where, name: str, known: Mapping[str, Any]) -> None:
+        key = next(part for part in reversed(where) if isinstance(part, str))
+        hint = did_you_mean(name, known) or "; add [receivers.NAME]"
+        self._say(where, f'{key}: no receiver "{name}"{hint}')
+
+    def _path(self, text: str) -> str:
+        return os.path.normpath(self._base / Path(text).expanduser())
+
+    def _paths(self, texts: Sequence[str]) -> tuple[Path, ...]:
+        return tuple(Path(self._path(text)) for text in texts)
+
+    def _say(self, where: Where, message: str) -> None:
+        place = self.places.of(where, key=True)
+        self.problems.append(Problem(self._file, *place, message))
+
+
+def _pin(text: PinText) -> Pin:
+    role = Role(text.role) if text.role not in ("", "none") else None
+    return Pin(text.tag, role, text.better)
+
+
+def _trusted(url: str) -> bool:
+    parts = urlsplit(url)
+    local = parts.hostname in ("localhost", "127.0.0.1", "::1")
+    return parts.scheme == "https" or (parts.scheme == "http" and local)
+
+
+def granted_route(top: Route, team: Team) -> Route:
+    """Return ``top`` for one team's alerts: what would go elsewhere goes to its first receiver."""
+
+    def within(route: Route) -> Route:
+        receiver = route.receiver if route.receiver in team.receivers else team.receivers[0]
+        routes = tuple(within(one) for one in route.routes)
+        return dataclasses.replace(route, receiver=receiver, routes=routes)
+
+    return dataclasses.replace(within(top), match={"team": team.name})
+
+
+# ------------------------------------------------------------------------- the world around
+
+
+def check_environment(config: Config) -> list[Problem]:
+    """Return what is not there, or cannot be used: roots, packs and rules, secrets, state."""
+    file = str(config.path or "config")
+    said = [_root_trouble(root) for root in config.roots]
+    for receiver in config.receivers.values():
+        secrets = (receiver.token, receiver.secret)
+        said += [_secret_trouble(receiver.name, one) for one in secrets if one is not None]
+    if config.state_dir:
+        said.append(_state_trouble(Path(config.state_dir)))
+    problems = [Problem(file, 0, 0, message) for message in said if message]
+    try:
+        config.load_rules()
+    except InvalidInput as error:
+        problems += error.problems
+    return sorted(problems)
+
+
+def _root_trouble(root: Root) -> str:
+    path = Path(root.path)
+    if not path.exists():
+        return f"root {path}: no such directory; mount it, or correct path under [[roots]]"
+    if not path.is_dir():
+        return f"root {path}: not a directory"
+    if not os.access(path, os.R_OK | os.X_OK):
+        return f"root {path}: permission denied; let the service's user read it"
+    return ""
+
+
+def _secret_trouble(receiver: str, secret: Secret) -> str:
+    try:
+        secret.read()
+    except WatcherError as error:
+        return f"receiver {receiver}: {error}"
+    return ""
+
+
+def _state_trouble(path: Path) -> str:
+    there = path if path.exists() else path.parent
+    if not there.is_dir():
+        return f"state_dir {path}: no such directory; create {there}"
+    if not os.access(there, os.W_OK | os.X_OK):
+        return f"state_dir {path}: not writable; let the service's user write to {there}"
+    return ""

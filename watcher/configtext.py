@@ -1,0 +1,207 @@
+"""How is the config written? Its keys and their kinds, and where in the TOML each one stands."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
+
+from watcher.errors import Problem
+from watcher.model import Better, Role, Severity
+from watcher.places import Places, Strict, Where, did_you_mean, shown, some
+from watcher.units import duration
+
+MIN_SILENCE = 300.0  # seconds: a writer's flush interval plus a network file system's cache
+DONE_MARKERS = ("DONE", "_SUCCESS", ".done", "COMPLETED")
+NAME = r"^[A-Za-z0-9_.-]+$"
+_PART = re.compile(r"\{([A-Za-z_]\w*)\}|([\w.*-]+)")
+_LEVELS = Literal["debug", "info", "warning", "error"]
+
+
+def _seconds(value: Any) -> float:
+    if not isinstance(value, str):
+        raise ValueError(f'{shown(value)} has no unit; write "30s", "10m" or "2h"')  # noqa: TRY004
+    return duration(value)
+
+
+def _template(value: str) -> str:
+    """Refuse a template that no path fits, and a name that means something else already."""
+    names = []
+    for part in value.split("/") if value else []:
+        match = _PART.fullmatch(part)
+        if match is None:
+            raise ValueError(f'"{part}" is neither {{name}} nor *; write "{{team}}/{{user}}"')
+        names += [match[1]] if match[1] else []
+    for name in names:
+        if names.count(name) > 1 or name in ("run", "root", "alert", "severity", "attempt"):
+            raise ValueError(f"{{{name}}} is taken; use another name")
+    return value
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds)]
+Positive = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
+Names = tuple[str, ...]
+
+
+class RootText(Strict):
+    """One [[roots]] block."""
+
+    path: str = Field(min_length=1)
+    grouping: bool = True
+    symlinks: Literal["never", "within-root", "always"] = "never"
+    prune: Names = ()
+    done_markers: Names = DONE_MARKERS
+    labels: Annotated[
+        str, BeforeValidator(lambda v: _template(v) if isinstance(v, str) else v)
+    ] = ""
+    corrupt_grace: Seconds = 600.0
+
+
+class RulesText(Strict):
+    """[rules]"""
+
+    packs: Names = ()
+    disable: Names = ()
+
+
+class PinText(Strict):
+    """One of roles.pins."""
+
+    tag: str = Field(min_length=1)
+    role: str = ""
+    better: Better | None = None
+
+    @model_validator(mode="after")
+    def _known(self) -> PinText:
+        if self.role not in ("", "none", *Role):
+            raise ValueError(f'unknown role "{self.role}"{did_you_mean(self.role, Role)}')
+        if not self.role and self.better is None:
+            raise ValueError('a pin needs a role ("none": not to be judged) or better')
+        return self
+
+
+class RolesText(Strict):
+    """[roles]"""
+
+    pins: tuple[PinText, ...] = ()
+
+
+class TeamText(Strict):
+    """[teams.NAME]"""
+
+    packs: Names = ()
+    roots: Names = ()
+    receivers: Names = ()
+
+
+class ConsoleText(Strict):
+    """A receiver that prints."""
+
+    type: Literal["console"]
+    fallback: str = ""
+
+
+class SlackText(Strict):
+    """A receiver that is a Slack channel."""
+
+    type: Literal["slack"]
+    channel: str = Field(min_length=1)
+    token_file: str = ""
+    token_credential: str = ""
+    api_url: str = ""
+    mention: str = ""
+    timeout: Positive = 10.0
+    fallback: str = ""
+
+
+class WebhookText(Strict):
+    """A receiver that is an address."""
+
+    type: Literal["webhook"]
+    url: str = Field(pattern=r"^https?://[^/\s]+")
+    secret_file: str = ""
+    secret_credential: str = ""
+    timeout: Positive = 10.0
+    fallback: str = ""
+
+
+class RouteText(Strict):
+    """[route], and each [[route.routes]] in it."""
+
+    receiver: str = ""
+    match: dict[str, str] = Field(default_factory=dict)
+    group_by: Names = ("root", "run")
+    group_wait: Seconds = 0.0
+    group_interval: Seconds = 300.0
+    repeat_interval: Positive = 86400.0
+    min_severity: Severity = Severity.INFO
+    go_on: bool = False
+    routes: list[RouteText] = Field(default_factory=list)
+
+
+class ConfigText(Strict):
+    """The whole file."""
+
+    roots: Annotated[list[RootText], AfterValidator(some)]
+    state_dir: str = ""
+    poll_interval: Positive = 30.0
+    catch_up: Seconds = 3600.0
+    checkpoint_every: Positive = 300.0
+    shutdown_timeout: Positive = 30.0
+    ended_after: Positive = 6 * 3600.0
+    min_silence: Positive = MIN_SILENCE
+    log_level: _LEVELS = "info"
+    rules: RulesText = RulesText()
+    roles: RolesText = RolesText()
+    teams: dict[str, TeamText] = Field(default_factory=dict)
+    receivers: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    route: RouteText | None = None
+
+
+RECEIVERS: Mapping[str, type[BaseModel]] = {
+    "console": ConsoleText,
+    "slack": SlackText,
+    "webhook": WebhookText,
+}
+
+
+# ------------------------------------------------------------------------- places
+
+
+def toml_syntax(error: tomllib.TOMLDecodeError, file: str) -> Problem:
+    at_end = re.search(r"^(.*) \(at end of document\)$", str(error))
+    if at_end:
+        return Problem(file, 0, 0, f"not TOML: {at_end[1]}, at the end of the file")
+    match = re.search(r"^(.*) \(at line (\d+), column (\d+)\)$", str(error))
+    if match is None:
+        return Problem(file, 0, 0, f"not TOML: {error}")
+    return Problem(file, int(match[2]), int(match[3]), f"not TOML: {match[1]}")
+
+
+_HEADER = re.compile(r"\s*(\[\[?)\s*([^\[\]]+?)\s*\]")
+_KEY = re.compile(r"\s*([A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*')\s*=")
+_BARE = re.compile(r"[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*'")
+
+
+def toml_places(text: str) -> Places:
+    """Find the line of each table and key, as far as they stand on a line of their own."""
+    places = Places()
+    last: dict[Where, int] = {}  # of each array of tables
+    table: Where = ()
+    for number, line in enumerate(text.splitlines(), 1):
+        if match := _HEADER.match(line):
+            table = ()
+            for part in _BARE.findall(match[2]):
+                table = (*table, last[table]) if table in last else table
+                table = (*table, part.strip("\"'"))
+            if match[1] == "[[":
+                last[table] = last.get(table, -1) + 1
+                table = (*table, last[table])
+            places.keys[table] = (number, 1 + len(line) - len(line.lstrip()))
+        elif match := _KEY.match(line):
+            where = (*table, match[1].strip("\"'"))
+            places.keys.setdefault(where, (number, match.start(1) + 1))
+    return places
