@@ -133,7 +133,7 @@ def test_while_firing_what_is_known_is_kept_up_to_date() -> None:
     assert bench.say(replace(breach(), reason="worse", value=7.0, best=3, advice="lr")) == ()
     held = bench.held
     assert held
-    assert (held.reason, held.value, held.best_step, held.advice) == (
+    assert (held.reason, held.value, held.best_step, held.advice_key) == (
         "worse",
         7.0,
         3,

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from tests.notify.examples import NOW, an_alert, closed
 from watcher.model import Alert, AlertState, Notice, RunKey, Severity, Slot, Transition
+from watcher.precedence import SILENCES
 from watcher.routing import (
     DAY,
     ENDED,
     FIRST,
-    INHIBITS,
     LOUDER,
     REPEAT,
     RESOLVED,
@@ -186,9 +186,9 @@ def test_a_shadow_alert_inhibits_nothing_and_is_not_told() -> None:
 
 
 def test_no_detector_inhibits_itself_or_what_inhibits_it() -> None:
-    for source, targets in INHIBITS.items():
+    for source, targets in SILENCES.items():
         assert source not in targets
-        assert not any(source in INHIBITS.get(target, ()) for target in targets)
+        assert not any(source in SILENCES.get(target, ()) for target in targets)
 
 
 def test_an_unreachable_root_silences_its_runs() -> None:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from watcher.advice import text
 from watcher.model import (
     Alert,
     AlertState,
@@ -115,7 +116,8 @@ def _begin(held: Alert | None, verdict: Verdict, look: Look) -> Advance:
         severity=_severity(verdict, look),
         state=AlertState.PENDING,
         reason=verdict.reason,
-        advice=verdict.advice,
+        advice=text(verdict.advice),
+        advice_key=verdict.advice,
         onset_step=onset,
         best_step=_whole(verdict.best),
         best_value=_real(verdict.best_value),
@@ -168,7 +170,8 @@ def _refreshed(held: Alert, verdict: Verdict, look: Look) -> Alert:
         held,
         value=_real(verdict.value),
         reason=verdict.reason,
-        advice=verdict.advice,
+        advice=text(verdict.advice),
+        advice_key=verdict.advice,
         best_step=_whole(verdict.best),
         best_value=_real(verdict.best_value),
         shadow=look.rule.mode == "shadow",

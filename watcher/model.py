@@ -285,7 +285,8 @@ class Alert:
     severity: Severity
     state: AlertState
     reason: str
-    advice: str
+    advice: str  # what usually helps, in words
+    advice_key: str
     onset_step: int | None
     best_step: int | None
     best_value: float | None
@@ -304,6 +305,21 @@ class Alert:
     resolved_at: WallTime | None = None
     resolved_step: int | None = None
     shadow: bool = False
+
+    @property
+    def root(self) -> str:
+        """The root the run lies under."""
+        return self.slot.run.root
+
+    @property
+    def run(self) -> str:
+        """The run, relative to its root."""
+        return self.slot.run.run
+
+    @property
+    def attempt(self) -> int:
+        """Which try of the run, counted from 0."""
+        return self.slot.attempt
 
     @property
     def open(self) -> bool:

@@ -16,6 +16,7 @@ from fnmatch import fnmatchcase
 
 from watcher.alerts import loudness
 from watcher.model import Alert, AlertState, Notice, RunKey, Severity, Transition, WallTime
+from watcher.precedence import SILENCES
 
 STORM = 20  # notices for one receiver in one tick; beyond it nobody reads them one by one
 DAY = 86400.0
@@ -36,17 +37,6 @@ _CLOSING = {
 }
 
 _SHAPES = ("overfitting", "plateau", "underfitting", "oscillation", "slow_learning")
-
-# A firing alert of the detector on the left keeps those on the right quiet on the same attempt of
-# the same run: they are its consequences, or a weaker way to say the same.
-INHIBITS: Mapping[str, frozenset[str]] = {
-    "nan": frozenset({"divergence", "spike", "stalled", "throughput", *_SHAPES}),
-    "divergence": frozenset({"spike", *_SHAPES}),
-    "overfitting": frozenset({"plateau", "slow_learning"}),
-    "underfitting": frozenset({"plateau", "slow_learning"}),
-    "oscillation": frozenset({"plateau", "slow_learning"}),
-    "stalled": frozenset({"throughput"}),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +107,14 @@ def queue(
     """Return the notices owed now. The same arguments give the same notices, ids included.
 
     1. Take every alert held, and those that ``transitions`` closed and replaced in this tick.
-    2. Closings go to whoever heard of the firing, and to nobody else.
+    2. Closings go to whoever heard of the firing. What fired and closed between two looks was
+       heard by nobody: it goes where the routes say, as closed.
     3. Firing alerts go where the routes say, unless shadow, silenced or inhibited.
     4. One notice a group; a group that may wait is held back; a storm becomes one digest.
     """
-    current = {t.alert.fingerprint: t.alert for t in transitions}
+    steps = list(transitions)
+    current = {t.alert.fingerprint: t.alert for t in steps}
+    began = {t.alert.fingerprint for t in steps if t.alert.state is AlertState.FIRING}
     current.update((a.fingerprint, a) for a in alerts)
     told: dict[str, list[tuple[str, Heard]]] = defaultdict(list)
     for (receiver, fingerprint), h in heard.items():
@@ -129,7 +122,10 @@ def queue(
     quiet = _Inhibition(current.values())
     groups: dict[str, _Group] = {}
     for alert in current.values():
-        if alert.state in _CLOSING:
+        if alert.state in _CLOSING and alert.fingerprint not in told:
+            if alert.fingerprint in began and _may_be_told(alert, silences, now):
+                _add_brief(groups, alert, routes)
+        elif alert.state in _CLOSING:
             for receiver, h in told[alert.fingerprint]:
                 group = groups.setdefault(h.group_key, _Group(receiver))
                 group.news.append((_CLOSING[alert.state], alert))
@@ -207,7 +203,7 @@ def _taken(
 
 
 def _may_be_told(alert: Alert, silences: Sequence[Silence], now: WallTime) -> bool:
-    if alert.state is not AlertState.FIRING or alert.shadow:
+    if alert.state is AlertState.PENDING or alert.shadow:
         return False
     return silenced(alert, silences, now) is None
 
@@ -223,9 +219,9 @@ class _Inhibition:
                 continue
             if alert.detector == UNREACHABLE:
                 self._roots.add(alert.slot.run.root)
-            elif alert.detector in INHIBITS:
+            elif alert.detector in SILENCES:
                 key = (alert.slot.run, alert.slot.attempt)
-                self._targets[key] |= INHIBITS[alert.detector]
+                self._targets[key] |= SILENCES[alert.detector]
 
     def __call__(self, alert: Alert) -> bool:
         if alert.detector == UNREACHABLE:
@@ -258,6 +254,14 @@ def _add_firing(
             group.news.append((LOUDER, alert))
         elif now >= _repeat_at(known, route):
             group.news.append((REPEAT, alert))
+
+
+def _add_brief(groups: dict[str, _Group], alert: Alert, routes: Sequence[Route]) -> None:
+    """Put an alert that began and closed between two looks into its receivers' groups."""
+    found = labels(alert)
+    for route in _one_each(_taken(found, alert.severity, routes)):
+        group = groups.setdefault(_group_key(route, found), _Group(route.receiver))
+        group.news.append((_CLOSING[alert.state], alert))
 
 
 def _one_each(routes: Iterable[Route]) -> Iterable[Route]:

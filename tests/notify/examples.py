@@ -28,6 +28,7 @@ def an_alert(
         state=AlertState.FIRING,
         reason="train/loss became NaN at step 800 and stayed so for 3 points",
         advice="",
+        advice_key="",
         onset_step=onset,
         best_step=790,
         best_value=0.2314159,

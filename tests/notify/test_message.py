@@ -144,8 +144,7 @@ def test_a_digest_names_as_many_as_can_be_read_and_counts_the_rest() -> None:
 
 def test_advice_is_given_while_it_fires_and_a_missing_key_is_no_error() -> None:
     assert helps(an_alert()) == ()
-    pytest.importorskip("watcher.advice")
-    assert helps(an_alert(advice="no such key")) == ()
+    assert helps(an_alert(advice_key="no such key")) == ()
 
 
 def _hostile(text: str) -> Alert:

@@ -85,6 +85,7 @@ class Detector:
     optional: tuple[str, ...] = ()
     timed: bool = False
     events: Events | None = None
+    every: bool = False
 
     @property
     def trigger(self) -> str:
@@ -93,6 +94,7 @@ class Detector:
 
 
 _registry: dict[str, Detector] = {}
+_complete: list[bool] = []  # whether every module was imported
 
 
 def detector(
@@ -103,11 +105,12 @@ def detector(
     optional: tuple[str, ...] = (),
     timed: bool = False,
     events: Events | None = None,
+    every: bool = False,
 ) -> Callable[[Detect], Detect]:
     """Register the decorated function as detector ``name``; ``params`` is a frozen dataclass."""
 
     def register(detect: Detect) -> Detect:
-        _registry[name] = Detector(name, params, detect, inputs, optional, timed, events)
+        _registry[name] = Detector(name, params, detect, inputs, optional, timed, events, every)
         return detect
 
     return register
@@ -115,10 +118,11 @@ def detector(
 
 def detectors() -> Mapping[str, Detector]:
     """Return every detector by name: ours, and those of installed packages' entry points."""
-    if not _registry:
+    if not _complete:
         for module in pkgutil.iter_modules(__path__):
             if not module.name.startswith("_"):
                 importlib.import_module(f"{__name__}.{module.name}")
         for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
             entry.load()
+        _complete.append(True)
     return _registry

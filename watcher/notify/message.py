@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from watcher.advice import advice
 from watcher.model import Alert, AlertState, Notice, Severity
 from watcher.routing import LOUDER, REPEAT
 
@@ -138,12 +139,8 @@ def fill(template: str, alert: Alert) -> str:
 
 def helps(alert: Alert) -> tuple[str, ...]:
     """Return what usually helps, as suggestions; empty if there is no advice on the finding."""
-    if not alert.advice:
-        return ()
-    from watcher.advice import advice  # parses a file: only when there is something to say
-
     try:
-        return tuple(getattr(advice(alert.advice), "helps", ()))
+        return advice(alert.advice_key).helps
     except KeyError:
         return ()
 
@@ -180,7 +177,7 @@ def as_json(alert: Alert) -> dict[str, Any]:
     """Return an alert as plain JSON values: the fields of ``scan --format jsonl``.
 
     JSON has no NaN: a number that is not finite is written as "NaN", "Infinity", "-Infinity".
-    ``advice`` is the key of the advice. ``resolved_step`` is null unless it resolved.
+    ``advice`` is what usually helps, in words. ``resolved_step`` is null unless it resolved.
     """
     resolved = alert.state is AlertState.RESOLVED
     return {

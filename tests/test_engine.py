@@ -1,0 +1,161 @@
+"""Tests of the engine: real files, a real database, restarts with and without a checkpoint."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.logs import T0, EventLog
+from watcher import detectors
+from watcher.clock import ManualClock
+from watcher.engine import HUNG, Engine, restore
+from watcher.errors import StoreError
+from watcher.model import OK, AlertState, Poll, Role, Rule, Selector, Status, Verdict
+from watcher.pipeline import Plan
+from watcher.routing import Route
+from watcher.source.logdir import Logdir
+from watcher.store import Store
+
+ROUTES = (Route("console"),)
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """``limit``: above it is too high."""
+
+    limit: float = 5.0
+
+
+@pytest.fixture(autouse=True)
+def simple_detector(monkeypatch):
+    monkeypatch.setattr(detectors, "_registry", dict(detectors.detectors()))
+
+    @detectors.detector("high", Limit)
+    def high(inputs, params, now):
+        window = inputs["value"]
+        if window.last_value <= params.limit:
+            return OK
+        return Verdict(Status.BREACH, "too high", onset=window.last_step)
+
+
+PLAN = Plan((Rule("High", "high", {"value": Selector(Role.TRAIN_LOSS)}, Limit()),))
+
+
+class House:
+    """A log directory, a state directory, and an engine that can be stopped and started."""
+
+    def __init__(self, tmp: Path) -> None:
+        self.logs, self.state = tmp / "logs", tmp / "state"
+        self.logs.mkdir()
+        self.log = EventLog(self.logs / "run")
+        self.clock = ManualClock(T0)
+        self.start()
+
+    def start(self) -> None:
+        self.store = Store.open(self.state)
+        saved, path = self.store.load(), str(self.logs)
+        roots = restore([path], {path: Logdir([path])}, saved, self.state / "ck")
+        self.engine = Engine(roots, PLAN, ROUTES, self.store, self.clock, saved.heard)
+
+    def kill(self) -> None:
+        """What is in memory is gone; what was committed stays."""
+        self.store.close()
+
+    def poll(self) -> None:
+        self.clock.advance(30)
+        self.engine.poll(str(self.logs))
+
+    def told(self) -> list[tuple[str, str]]:
+        owed = []
+        while due := self.store.due("console", self.clock.now()):
+            for item in due:
+                self.store.mark_sent(item.notice, {}, item.notice.alerts, self.clock.now())
+                owed += [(item.notice.reason, a.state.value) for a in item.notice.alerts]
+        return owed
+
+
+@pytest.fixture
+def house(tmp_path):
+    made = House(tmp_path)
+    yield made
+    made.log.close()
+    made.store.close()
+
+
+@pytest.mark.parametrize("checkpoint", [True, False])
+def test_a_kill_and_restart_bring_no_second_alert_and_lose_none(house, checkpoint):
+    for step in range(10):
+        house.log.add(step, {"loss": 9.0 if step == 7 else 1.0})
+    house.poll()
+    if checkpoint:
+        house.engine.save(house.state / "ck")
+    assert len(house.told()) == 1  # came and went between two polls: one message says so
+    house.log.add(10, {"loss": 9.0})
+    house.poll()
+    house.kill()
+    house.log.add(11, {"loss": 1.0})
+    house.log.add(12, {"loss": 9.0})
+    house.start()
+    house.poll()
+    house.poll()
+    assert [state for _, state in house.told()].count("firing") == 2
+    firing = [a for a in house.store.list_alerts() if a.state is AlertState.FIRING]
+    assert [a.onset_step for a in firing] == [12]
+    assert sorted(a.onset_step for a in house.store.list_alerts()) == [7, 10, 12]
+
+
+def test_a_tick_that_cannot_be_committed_is_kept_and_committed_later(house):
+    class Full:
+        """The store with a disk that is full for a while."""
+
+        def __init__(self, store):
+            self.store, self.full = store, True
+
+        def __getattr__(self, name):
+            return getattr(self.store, name)
+
+        def commit(self, changes):
+            if self.full:
+                raise StoreError("the disk is full")
+            self.store.commit(changes)
+
+    full = house.engine._store = Full(house.store)
+    house.log.add(0, {"loss": 9.0})
+    house.log.add(1, {"loss": 1.0})
+    with pytest.raises(StoreError):
+        house.poll()
+    assert house.told() == []
+    full.full = False
+    house.poll()
+    assert [a.state for a in house.store.list_alerts()] == [AlertState.RESOLVED]
+    assert house.store.list_runs()[0].judged == {"loss": 2}
+
+
+def test_a_hung_mount_is_one_alert_and_stops_nothing_else(tmp_path):
+    class Hung:
+        """A source that does not answer until it is released."""
+
+        def __init__(self):
+            self.released = threading.Event()
+
+        def poll(self, now):
+            self.released.wait()
+            return Poll(())
+
+    clock, source = ManualClock(T0), Hung()
+    with Store.open(tmp_path / "state") as store:
+        roots = restore(["/mnt/a"], {"/mnt/a": source}, store.load(), None)
+        engine = Engine(roots, PLAN, ROUTES, store, clock, {})
+        thread = threading.Thread(target=engine.poll, args=["/mnt/a"])
+        thread.start()
+        while engine.roots["/mnt/a"].polling_since is None:
+            pass
+        clock.advance(HUNG + 1)
+        engine.check_hung()
+        assert [a.alert for a in store.list_alerts()] == ["RootUnreachable"]
+        source.released.set()
+        thread.join()
+        assert [a.state for a in store.list_alerts()] == [AlertState.RESOLVED]

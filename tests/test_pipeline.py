@@ -1,0 +1,239 @@
+"""Tests of the tick: runs, tries, resumes, restarts, ends. With a detector simple enough to see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import pytest
+
+from tests.batches import batch
+from tests.logs import T0
+from watcher import detectors
+from watcher.model import (
+    OK,
+    AlertState,
+    Poll,
+    Role,
+    Rule,
+    RunState,
+    Selector,
+    Signs,
+    Status,
+    Verdict,
+)
+from watcher.pipeline import KnownRun, Plan, State, tick
+
+HIGH = [1.0] * 5 + [9.0] * 5
+CALM = [1.0] * 10
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """``limit``: above it is too high."""
+
+    limit: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """``min_silence``: seconds."""
+
+    min_silence: float = 300.0
+
+
+@pytest.fixture(autouse=True)
+def simple_detectors(monkeypatch):
+    known = dict(detectors.detectors())
+    monkeypatch.setattr(detectors, "_registry", known)
+
+    @detectors.detector("high", Limit)
+    def high(inputs, params, now):
+        window = inputs["value"]
+        if window.last_value <= params.limit:
+            return OK
+        return Verdict(Status.BREACH, "too high", onset=window.last_step, value=window.last_value)
+
+    @detectors.detector("quiet", Quiet, inputs=(), timed=True)
+    def quiet(inputs, params, now):
+        if inputs.run.finished or now - inputs.run.seen_at < params.min_silence:
+            return OK
+        return Verdict(Status.BREACH, "silent", onset=inputs.run.last_step)
+
+
+def rule(detector="high", **more):
+    inputs = {} if detector == "quiet" else {"value": Selector(Role.TRAIN_LOSS)}
+    params = Quiet() if detector == "quiet" else Limit()
+    return Rule(alert=detector.title(), detector=detector, inputs=inputs, params=params, **more)
+
+
+PLAN = Plan((rule(), rule("quiet")))
+UNTIMED = Plan((rule(),))
+
+
+def at(step):
+    return T0 + 60.0 * step
+
+
+def test_a_breach_fires_once_at_its_step_and_resolves_when_it_is_over():
+    state = State()
+    out = tick(state, Poll((batch({"loss": [*HIGH, 1.0]}, fresh=True),)), PLAN, at(10))
+    assert [(t.alert.state, t.alert.onset_step) for t in out.transitions] == [
+        (AlertState.FIRING, 5),
+        (AlertState.RESOLVED, 5),
+    ]
+    assert out.transitions[-1].alert.resolved_step == 10
+
+
+def test_train_and_validation_directories_are_one_run():
+    state = State()
+    train = batch({"epoch_loss": CALM}, run="exp/train", fresh=True)
+    val = batch({"epoch_loss": CALM}, run="exp/validation", fresh=True)
+    tick(state, Poll((train, val)), PLAN, at(10))
+    (run,) = state.runs.values()
+    assert run.key.run == "exp"
+    assert sorted(run.windows) == ["train/epoch_loss", "validation/epoch_loss"]
+
+
+def test_a_new_attempt_starts_history_over_and_ends_what_fired():
+    state = State()
+    tick(state, Poll((batch({"loss": HIGH}, fresh=True),)), UNTIMED, at(9))
+    again = batch({"loss": CALM}, attempt=1, fresh=True)
+    out = tick(state, Poll((again,)), UNTIMED, at(20))
+    assert [t.alert.state for t in out.transitions] == [AlertState.ENDED]
+    (run,) = state.runs.values()
+    assert (run.attempt, len(run.windows["loss"])) == (1, 10)
+
+
+def test_a_resume_from_before_the_fault_supersedes_its_alert():
+    state = State()
+    tick(state, Poll((batch({"loss": HIGH}, fresh=True),)), UNTIMED, at(9))
+    resumed = batch({"loss": CALM}, fresh=True, superseded_from=3, retained=3)
+    out = tick(state, Poll((resumed,)), UNTIMED, at(20))
+    assert [t.alert.state for t in out.transitions] == [AlertState.SUPERSEDED]
+
+
+def test_a_resume_from_after_the_onset_keeps_the_alert():
+    state = State()
+    tick(state, Poll((batch({"loss": HIGH}, fresh=True),)), UNTIMED, at(9))
+    resumed = batch({"loss": [*HIGH[:8], 9.0, 9.0, 9.0]}, fresh=True, superseded_from=8, retained=8)
+    out = tick(state, Poll((resumed,)), UNTIMED, at(20))
+    assert out.transitions == ()
+    assert [a.state for a in state.alerts()] == [AlertState.FIRING]
+
+
+def test_points_read_again_after_a_restart_are_not_judged_again():
+    first = State()
+    out = tick(first, Poll((batch({"loss": [*HIGH, 1.0]}, fresh=True),)), UNTIMED, at(10))
+    assert len(out.transitions) == 2
+    (run,) = first.runs.values()
+    second = State(known={run.key: KnownRun(0, dict(run.judged), tuple(run.alerts.values()))})
+    more = batch({"loss": [*HIGH, 1.0, 1.0, 9.0]}, fresh=True)
+    out = tick(second, Poll((more,)), UNTIMED, at(12))
+    assert [(t.alert.state, t.alert.onset_step) for t in out.transitions] == [
+        (AlertState.FIRING, 12)
+    ]
+
+
+def test_a_resume_read_again_after_a_restart_is_not_judged_again():
+    first = State()
+    tick(first, Poll((batch({"loss": CALM}, fresh=True),)), UNTIMED, at(9))
+    resumed = batch({"loss": [*CALM[:8], 9.0, 1.0]}, fresh=True, superseded_from=8, retained=8)
+    assert len(tick(first, Poll((resumed,)), UNTIMED, at(20)).transitions) == 2
+    (run,) = first.runs.values()
+    second = State(known={run.key: KnownRun(0, dict(run.judged), tuple(run.alerts.values()))})
+    whole = (batch({"loss": CALM}, fresh=True), resumed)
+    assert tick(second, Poll(whole), UNTIMED, at(21)).transitions == ()
+
+
+def test_history_before_the_catch_up_gets_one_look_at_its_end():
+    held = State(judge_from=at(100))
+    out = tick(held, Poll((batch({"loss": HIGH}, fresh=True),)), PLAN, at(100))
+    assert [t.alert.state for t in out.transitions if t.alert.detector == "high"] == [
+        AlertState.FIRING
+    ]
+    over = State(judge_from=at(100))
+    out = tick(over, Poll((batch({"loss": [*HIGH, 1.0]}, fresh=True),)), PLAN, at(100))
+    assert not [t for t in out.transitions if t.alert.detector == "high"]
+
+
+def test_a_run_that_goes_silent_stalls_by_the_clock_handed_in_and_comes_back():
+    state = State()
+    tick(state, Poll((batch({"loss": CALM}, fresh=True),)), PLAN, at(9))
+    assert tick(state, Poll(()), PLAN, at(9) + 299).transitions == ()
+    out = tick(state, Poll(()), PLAN, at(9) + 301)
+    assert [(t.alert.alert, t.alert.onset_step) for t in out.transitions] == [("Quiet", 9)]
+    out = tick(state, Poll((batch({"loss": [1.0]}, first=20),)), PLAN, at(20))
+    assert [t.alert.state for t in out.transitions] == [AlertState.RESOLVED]
+
+
+def test_a_firing_alert_of_a_run_that_finishes_is_ended_not_resolved():
+    state = State()
+    done = batch({"loss": HIGH}, fresh=True, signs=Signs("DONE"))
+    out = tick(state, Poll((done,)), PLAN, at(9))
+    assert [t.alert.state for t in out.transitions] == [AlertState.FIRING, AlertState.ENDED]
+    assert [run.state for run in state.runs.values()] == [RunState.FINISHED]
+    assert tick(state, Poll(()), PLAN, at(500)).transitions == ()
+
+
+def test_a_run_silent_for_hours_has_ended_and_is_not_called_resolved():
+    state = State()
+    tick(state, Poll((batch({"loss": HIGH}, fresh=True),)), PLAN, at(9))
+    tick(state, Poll(()), PLAN, at(9) + 400)
+    out = tick(state, Poll(()), PLAN, at(9) + PLAN.ended_after + 1)
+    assert {t.alert.state for t in out.transitions} == {AlertState.ENDED}
+    assert [run.state for run in state.runs.values()] == [RunState.ENDED]
+
+
+def test_a_removed_run_is_gone_and_its_alerts_are_ended():
+    state = State()
+    tick(state, Poll((batch({"loss": HIGH}, fresh=True),)), PLAN, at(9))
+    gone = replace(batch({"loss": []}), gone=True)
+    out = tick(state, Poll((gone,)), PLAN, at(10))
+    assert [t.alert.state for t in out.transitions] == [AlertState.ENDED]
+    assert [run.state for run in state.runs.values()] == [RunState.GONE]
+
+
+def test_neighbours_that_ended_at_the_same_step_make_a_silent_run_finished():
+    state = State()
+    for name in ("sweep/a", "sweep/b"):
+        done = batch({"loss": CALM}, run=name, fresh=True, signs=Signs("DONE"))
+        tick(state, Poll((done,)), PLAN, at(9))
+    tick(state, Poll((batch({"loss": CALM}, run="sweep/c", fresh=True),)), PLAN, at(9))
+    assert tick(state, Poll(()), PLAN, at(9) + 400).transitions == ()
+    assert {run.state for run in state.runs.values()} == {RunState.FINISHED}
+
+
+def test_an_unreachable_root_makes_one_alert_and_none_for_its_runs():
+    state = State()
+    tick(state, Poll((batch({"loss": CALM}, fresh=True),)), UNTIMED, at(9))
+    out = tick(state, Poll((), unreachable={"/logs": "stale file handle"}), UNTIMED, at(100))
+    assert [t.alert.alert for t in out.transitions] == ["RootUnreachable"]
+    assert "stale file handle" in out.transitions[0].alert.reason
+    out = tick(state, Poll((batch({"loss": [1.0]}, first=10),)), UNTIMED, at(101))
+    assert [t.alert.state for t in out.transitions] == [AlertState.RESOLVED]
+
+
+def test_for_in_seconds_fires_by_the_clock_without_new_points():
+    from watcher.model import Hold
+
+    plan = Plan((rule(for_=Hold(600.0, "seconds")),))
+    state = State()
+    tick(state, Poll((batch({"loss": HIGH}, fresh=True),)), plan, at(9))
+    assert tick(state, Poll(()), plan, at(9) + 599).transitions == ()
+    out = tick(state, Poll(()), plan, at(9) + 601)
+    assert [t.alert.state for t in out.transitions] == [AlertState.FIRING]
+
+
+def test_a_team_sees_only_the_roots_it_was_granted():
+    plan = Plan((rule(team="vision"),), grants={"vision": frozenset({"/elsewhere"})})
+    out = tick(State(), Poll((batch({"loss": HIGH}, fresh=True),)), plan, at(9))
+    assert out.transitions == ()
+
+
+def test_absurd_wall_times_do_no_harm():
+    points = batch({"loss": HIGH}, fresh=True)
+    points.points.wall_time[3:7] = [float("nan"), 1e300, -5.0, float("inf")]
+    out = tick(State(), Poll((points,)), PLAN, at(9), recorded=True)
+    assert [(t.alert.state, t.alert.onset_step) for t in out.transitions] == [
+        (AlertState.FIRING, 5)
+    ]

@@ -1,0 +1,93 @@
+"""What can a program ask? Scans and sessions: the pipeline with a caller's clock."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from watcher import replay
+from watcher.model import Ailment, Alert, AlertState, Poll, Rule, WallTime
+from watcher.pipeline import Plan, State, tick
+from watcher.rules import default_rules, load_packs
+from watcher.source.logdir import Logdir, SourceOptions, read_once
+from watcher.watched import Watched
+
+AnyPath = str | os.PathLike[str]
+Rules = Sequence[Rule | AnyPath]
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a scan found: alerts that fired, in order of their firing, the runs, the health."""
+
+    alerts: tuple[Alert, ...]
+    runs: tuple[Watched, ...]
+    ailments: tuple[Ailment, ...]
+    unreachable: tuple[str, ...]
+
+
+def survey(logdirs: Sequence[AnyPath], plan: Plan, now: WallTime | None = None) -> Survey:
+    """Replay every run under ``logdirs`` and say what would have fired.
+
+    Without ``now`` each run is judged at its own last event; with it, as if now were then.
+    """
+    poll = read_once([os.fspath(d) for d in logdirs])
+    return survey_of(poll, plan, now)
+
+
+def survey_of(poll: Poll, plan: Plan, now: WallTime | None = None) -> Survey:
+    """Replay the runs of one poll of everything there is."""
+    alerts: list[Alert] = []
+    runs: list[Watched] = []
+    for _, batches in sorted(replay.by_run(poll.batches, plan).items()):
+        found, state = replay.findings(batches, plan, until=now)
+        alerts += [a for a in found if not a.shadow]
+        runs += state.runs.values()
+    alerts.sort(key=lambda a: (a.root, a.run, a.attempt, a.fired_at or 0.0, a.fingerprint))
+    return Survey(tuple(alerts), tuple(runs), poll.ailments, tuple(poll.unreachable))
+
+
+def scan(logdir: AnyPath, rules: Rules | None = None, now: WallTime | None = None) -> list[Alert]:
+    """Return every alert that would have fired for the runs under ``logdir``.
+
+    ``rules``: ``Rule`` values or paths of packs; the shipped packs by default. ``now``: judge as
+    if now were then (seconds since the epoch); by default each run is judged at its last event.
+    Raises ``LogdirError`` if there is no such directory, ``InvalidInput`` for a bad pack.
+    """
+    return list(survey([logdir], Plan(_chosen(rules)), now).alerts)
+
+
+class Session:
+    """Follows one log directory with the caller's clock: the live form of ``scan``.
+
+    >>> session = Session("runs")                       # doctest: +SKIP
+    >>> while True:                                      # doctest: +SKIP
+    ...     for alert in session.tick(time.time()):
+    ...         print(alert.run, alert.alert, alert.reason)
+    ...     time.sleep(30)
+    """
+
+    def __init__(self, logdir: AnyPath, rules: Rules | None = None) -> None:
+        self._source = Logdir([os.fspath(logdir)], SourceOptions(symlinks="always"))
+        self._plan = Plan(_chosen(rules))
+        self._state = State()
+
+    def tick(self, now: WallTime) -> list[Alert]:
+        """Read what is new and return the alerts that fire, or changed, at this tick.
+
+        ``now``: seconds since the epoch, by the caller's clock; it must not go back.
+        """
+        said = tick(self._state, self._source.poll(now), self._plan, now).transitions
+        shown = {a.fingerprint: a for a in self._state.alerts() if a.state is AlertState.FIRING}
+        shown |= {t.alert.fingerprint: t.alert for t in said}
+        return [a for a in shown.values() if a.state is not AlertState.PENDING and not a.shadow]
+
+
+def _chosen(rules: Rules | None) -> tuple[Rule, ...]:
+    if rules is None:
+        return default_rules()
+    ready = [r for r in rules if isinstance(r, Rule)]
+    paths = [Path(r) for r in rules if not isinstance(r, Rule)]
+    return (*ready, *load_packs(paths))

@@ -1,0 +1,323 @@
+"""What can be asked from a terminal? Parses, calls, prints; it does not decide.
+
+Exit codes: 0 nothing wrong, 1 findings or invalid input, 2 could not do the work. What went wrong
+is said on stderr in one line a problem, never as a traceback.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from watcher._version import __version__
+from watcher.errors import InvalidInput, WatcherError
+
+if TYPE_CHECKING:
+    pass
+
+FOUND, FAILED = 1, 2
+
+app = typer.Typer(
+    name="watcher",
+    help="Follows TensorBoard event files and says when a training goes wrong.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Format(enum.StrEnum):
+    """How a listing is printed."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class ScanFormat(enum.StrEnum):
+    """How findings are printed."""
+
+    TEXT = "text"
+    JSONL = "jsonl"
+
+
+class At(enum.StrEnum):
+    """As of when runs are judged."""
+
+    END = "end"
+    LIVE = "live"
+
+
+class Reader(enum.StrEnum):
+    """Who reads the event files."""
+
+    OURS = "ours"
+    TBPARSE = "tbparse"
+
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("-c", "--config", help="The service's config.toml.")
+]
+FormatOption = Annotated[Format, typer.Option(help="text for people, json for programs.")]
+
+
+def main() -> None:
+    """Run the command line; the console script's entry."""
+    try:
+        app()
+    except BrokenPipeError:  # the reader of our output went away: nothing to say to anybody
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
+
+
+def _answering(command: Callable[..., int]) -> Callable[..., None]:
+    """Turn a command's result into an exit code, and what went wrong into lines on stderr."""
+
+    @wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            code = command(*args, **kwargs)
+        except InvalidInput as error:
+            for problem in error.problems:
+                _complain(str(problem))
+            code = FOUND
+        except WatcherError as error:
+            _complain(f"watcher: {error}")
+            code = FAILED
+        except KeyboardInterrupt:
+            code = 130
+        except (OSError, MemoryError) as error:
+            if isinstance(error, BrokenPipeError):
+                raise
+            _complain(f"watcher: {error}")
+            code = FAILED
+        raise typer.Exit(code)
+
+    return run
+
+
+def _complain(line: str) -> None:
+    from watcher.notify.message import clean
+
+    print(clean(line), file=sys.stderr)  # noqa: T201 - the terminal is this module's output
+
+
+def _say(line: str = "") -> None:
+    from watcher.notify.message import clean
+
+    print(clean(line))  # noqa: T201 - the terminal is this module's output
+
+
+# -------------------------------------------------------------------- the service
+
+
+@app.command()
+@_answering
+def run(
+    logdirs: Annotated[
+        list[Path] | None, typer.Argument(help="Watch these, with alerts on the console.")
+    ] = None,
+    config: ConfigOption = None,
+    once: Annotated[bool, typer.Option(help="Look once, deliver, and stop.")] = False,
+) -> int:
+    """Run the service; with LOGDIR and no config: watch these and print alerts."""
+    from watcher import daemon
+    from watcher.config import default_config, load_config
+
+    if config is None and not logdirs:
+        raise WatcherError("nothing to watch: name a LOGDIR, or a config with -c config.toml")
+    if config is not None and logdirs:
+        raise WatcherError("name either a LOGDIR or a config, not both; roots go in the config")
+    chosen = load_config(config) if config else default_config([str(d) for d in logdirs or []])
+    return daemon.serve(chosen, config_path=config, once=once)
+
+
+@app.command()
+@_answering
+def demo(
+    seconds: Annotated[float, typer.Option(help="How long the zoo trains.")] = 60.0,
+    keep: Annotated[Path | None, typer.Option(help="Keep the event files here.")] = None,
+) -> int:
+    """Show a small zoo of trainings that go wrong, live, with alerts."""
+    from watcher.demo import show
+
+    return show(seconds, keep, _say)
+
+
+# -------------------------------------------------------------------- looking at logs
+
+
+@app.command()
+@_answering
+def scan(
+    logdirs: Annotated[list[Path], typer.Argument(help="Log directories.")],
+    rules: Annotated[
+        list[Path] | None, typer.Option(help="A pack, or a directory of packs; may be repeated.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="A CSV of runs and labels to compare with.")
+    ] = None,
+    form: Annotated[ScanFormat, typer.Option("--format", help="How to print.")] = ScanFormat.TEXT,
+    charts: Annotated[Path | None, typer.Option(help="Draw each finding here, as PNG.")] = None,
+    at: Annotated[
+        At, typer.Option(help="end: at each run's last event; live: as if now were now.")
+    ] = At.END,
+    now: Annotated[float | None, typer.Option(help="Judge as if now were this Unix time.")] = None,
+    reader: Annotated[Reader, typer.Option(help="A second opinion on the reading.")] = Reader.OURS,
+) -> int:
+    """Say what would have fired, and when. Exit 1 if anything did."""
+    from watcher import report
+
+    survey = report.survey_of_logs(logdirs, rules, _when(at, now), reader is Reader.TBPARSE)
+    for line in report.health(survey):
+        _complain(line)
+    write = report.as_jsonl if form is ScanFormat.JSONL else report.as_text
+    for line in write(survey):
+        _say(line)
+    if labels is not None:
+        for line in report.against_labels(survey, labels):
+            (_complain if form is ScanFormat.JSONL else _say)(line)
+    if charts is not None:
+        report.draw(survey, charts)
+    return FOUND if survey.alerts else 0
+
+
+def _when(at: At, now: float | None) -> float | None:
+    from watcher.clock import SystemClock
+
+    if now is not None:
+        return now
+    return SystemClock().now() if at is At.LIVE else None
+
+
+@app.command()
+@_answering
+def read(
+    logdir: Annotated[Path, typer.Argument(help="A log directory, or one event file.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="FILE.csv, .parquet or .feather.")
+    ] = None,
+    wide: Annotated[bool, typer.Option(help="One column a tag, not one row a point.")] = False,
+    superseded: Annotated[
+        bool, typer.Option("--superseded/--no-superseded", help="Keep points a resume took back.")
+    ] = False,
+) -> int:
+    """Print or save the scalars as a table."""
+    from watcher import report
+
+    report.table(logdir, output, wide=wide, superseded=superseded, warn=_complain)
+    return 0
+
+
+@app.command()
+@_answering
+def explain(
+    run: Annotated[Path, typer.Argument(help="A run's directory.")],
+    rule: Annotated[str | None, typer.Argument(help="Only this rule.")] = None,
+    rules: Annotated[list[Path] | None, typer.Option(help="Packs to judge by.")] = None,
+) -> int:
+    """Say which tag got which role, what each rule sees, and what it says now."""
+    from watcher import report
+
+    survey = report.survey_of_logs([run], rules, None, False)
+    for line in report.explained(survey, rule):
+        _say(line)
+    return 0
+
+
+# -------------------------------------------------------------------- rules and config
+
+
+@app.command()
+@_answering
+def check(
+    packs: Annotated[list[Path] | None, typer.Argument(help="Rule packs or directories.")] = None,
+    config: ConfigOption = None,
+) -> int:
+    """Check a config and rule packs: every error at once. Exit 1 if there is any."""
+    from watcher import report
+
+    problems, checked = report.problems(config, packs or [])
+    for problem in problems:
+        _complain(str(problem))
+    if problems:
+        return FOUND
+    _say(f"{checked}: no problems")
+    return 0
+
+
+@app.command()
+@_answering
+def test(
+    packs: Annotated[list[Path], typer.Argument(help="Rule packs or directories.")],
+) -> int:
+    """Run the packs' own tests. Exit 1 if one fails."""
+    from watcher import ruletest
+    from watcher.rules import load_pack, pack_files
+
+    failed = ran = 0
+    for path in pack_files(packs):
+        pack = load_pack(path)
+        failures = ruletest.run_tests(pack)
+        for failure in failures:
+            _complain(str(failure))
+        failed += len(failures)
+        ran += len(pack.tests)
+    _say(f"{ran} rule tests, {failed} failed")
+    return FOUND if failed else 0
+
+
+# -------------------------------------------------------------------- the service's state
+
+
+@app.command()
+@_answering
+def status(config: ConfigOption = None, form: FormatOption = Format.TEXT) -> int:
+    """Say how the service, its roots and its receivers are doing."""
+    return _show("status", config, form)
+
+
+@app.command()
+@_answering
+def alerts(config: ConfigOption = None, form: FormatOption = Format.TEXT) -> int:
+    """List the alerts that fire, and those closed of late. Exit 1 if one fires."""
+    return _show("alerts", config, form)
+
+
+@app.command()
+@_answering
+def runs(config: ConfigOption = None, form: FormatOption = Format.TEXT) -> int:
+    """List the runs that are known, and how each is doing."""
+    return _show("runs", config, form)
+
+
+def _show(what: str, config: Path | None, form: Format) -> int:
+    from watcher import statepages
+
+    lines, code = statepages.page(what, config, as_json=form is Format.JSON)
+    for line in lines:
+        _say(line)
+    return code
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        _say(f"watcher {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Say which version."),
+    ] = False,
+) -> None:
+    """Follows TensorBoard event files and says when a training goes wrong."""

@@ -1,0 +1,342 @@
+"""What runs when? Jobs of one scheduler, signals, reload, shutdown: straight-line wiring.
+
+Each root is polled by a job and a thread of its own, so that a hung mount stalls only itself; a
+tick follows each poll. Each receiver has a sender of its own. They meet in the database only.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import signal
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from random import Random
+from types import FrameType
+
+from apscheduler.events import (
+    EVENT_JOB_ERROR,
+    EVENT_JOB_MAX_INSTANCES,
+    EVENT_JOB_MISSED,
+    JobExecutionEvent,
+)
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from watcher.clock import Clock, SystemClock
+from watcher.config import Config, load_config
+from watcher.engine import Engine, restore
+from watcher.errors import InvalidInput, LogdirError, StoreError
+from watcher.notify.base import Notifier
+from watcher.notify.outbox import deliver
+from watcher.sdnotify import notify, watchdog_seconds
+from watcher.source.logdir import Logdir
+from watcher.store import Store, exclusive
+from watcher.wiring import notifiers, plan_of, source_options
+
+log = logging.getLogger(__name__)
+
+_SEND_EVERY = 1.0  # seconds between looks at the outbox: a look is one indexed query
+_HOUSEKEEPING = 5.0  # seconds between signs of life and looks at the files of config and rules
+_LATE = 60.0  # seconds without a sign of life after which systemd is told nothing good
+_PRUNE_EVERY = 6 * 3600.0
+CHECKPOINT = "windows.checkpoint"
+
+
+class Service:
+    """The running watcher: its engine, its senders, its jobs."""
+
+    def __init__(
+        self,
+        config: Config,
+        config_path: Path | None,
+        engine: Engine,
+        store: Store,
+        clock: Clock,
+        random: Random,
+    ) -> None:
+        self.config = config
+        self.engine = engine
+        self.stopping = threading.Event()
+        self.trouble: Counter[str] = Counter()  # scheduler events, by kind
+        self._config_path = config_path
+        self._store = store
+        self._clock = clock
+        self._random = random
+        self._notifiers = notifiers(config)
+        self._alive: dict[str, float] = {}
+        self._files = _mtimes(config, config_path)
+        self._scheduler = BackgroundScheduler(
+            executors={
+                "default": ThreadPoolExecutor(2),
+                **{f"root {path}": ThreadPoolExecutor(1) for path in engine.roots},
+                **{f"send {name}": ThreadPoolExecutor(1) for name in self._notifiers},
+            },
+            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+            timezone="UTC",
+        )
+        self._scheduler.add_listener(
+            self._note, EVENT_JOB_ERROR | EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES
+        )
+
+    # ---------------------------------------------------------------- jobs
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Run the jobs for as long as the context lasts."""
+        self._start()
+        try:
+            yield
+        finally:
+            self._stop(self.config.shutdown_timeout)
+
+    def _start(self) -> None:
+        add = self._scheduler.add_job
+        for path in self.engine.roots:
+            add(
+                self._poll,
+                "interval",
+                args=[path],
+                seconds=self.config.poll_interval,
+                executor=f"root {path}",
+                next_run_time=None,
+                id=f"poll {path}",
+            )
+        for name, notifier in self._notifiers.items():
+            add(
+                self._send,
+                "interval",
+                args=[name, notifier],
+                seconds=_SEND_EVERY,
+                executor=f"send {name}",
+                id=f"send {name}",
+            )
+        add(self._housekeep, "interval", seconds=_HOUSEKEEPING, id="housekeeping")
+        add(self._prune, "interval", seconds=_PRUNE_EVERY, id="prune")
+        if self._checkpoint_path:
+            add(self._save, "interval", seconds=self.config.checkpoint_every, id="checkpoint")
+        self._scheduler.start()
+        for path in self.engine.roots:
+            self._scheduler.get_job(f"poll {path}").resume()
+            self._scheduler.modify_job(f"poll {path}", next_run_time=_utcnow(self._clock))
+
+    def _poll(self, path: str) -> None:
+        try:
+            self.engine.poll(path)
+        except StoreError as error:  # kept in memory; the next tick tries again
+            log.error("tick not committed, trying again at the next error=%r", str(error))
+        self._alive["evaluator"] = self._clock.monotonic()
+
+    def _send(self, name: str, notifier: Notifier) -> None:
+        try:
+            done = deliver(
+                self._store,
+                name,
+                notifier,
+                self._clock,
+                self._random,
+                charts=self.engine.chart,
+                fallback=self.config.receivers[name].fallback or None,
+                stop=self.stopping.is_set,
+            )
+            if done.sent or done.retried_later or done.dead:
+                log.info(
+                    "delivered receiver=%s sent=%d later=%d dead=%d",
+                    name,
+                    done.sent,
+                    done.retried_later,
+                    done.dead,
+                )
+        except StoreError as error:
+            log.error("outbox not readable, trying again receiver=%s error=%r", name, str(error))
+        self._alive["sender"] = self._clock.monotonic()
+
+    def _housekeep(self) -> None:
+        self._alive["scheduler"] = self._clock.monotonic()
+        self.engine.check_hung()
+        files = _mtimes(self.config, self._config_path)
+        if files != self._files:
+            self._files = files
+            self.reload()
+
+    def _prune(self) -> None:
+        self._store.prune(self._clock.now())
+
+    def _save(self) -> None:
+        if self._checkpoint_path is None:
+            return
+        try:
+            self.engine.save(self._checkpoint_path)
+        except StoreError as error:
+            log.error("checkpoint not written error=%r", str(error))
+
+    @property
+    def _checkpoint_path(self) -> Path | None:
+        state_dir = self.config.state_dir
+        return Path(state_dir) / CHECKPOINT if state_dir else None
+
+    def _note(self, event: JobExecutionEvent) -> None:
+        """Count what the scheduler could not do; an error is a bug, so it is shown whole."""
+        kinds = {EVENT_JOB_ERROR: "error", EVENT_JOB_MISSED: "missed"}
+        kind = kinds.get(event.code, "still running")
+        self.trouble[kind] += 1
+        if kind == "error":
+            log.error("job failed id=%s", event.job_id, exc_info=event.exception)
+        else:
+            log.debug("job skipped id=%s why=%s", event.job_id, kind)
+
+    # ---------------------------------------------------------------- while it runs
+
+    def reload(self) -> None:
+        """Take rules, pins and routes anew; what is wrong with them leaves the old in force."""
+        try:
+            fresh = load_config(self._config_path) if self._config_path else self.config
+            plan = plan_of(fresh, self.engine.plan.version + 1)
+        except InvalidInput as error:
+            for problem in error.problems:
+                log.error("not reloaded, the last good rules stay in force problem=%s", problem)
+            return
+        self.engine.plan, self.engine.routes = plan, fresh.routes
+        self.config = fresh
+        log.info("reloaded rules=%d", len(plan.rules))
+
+    def healthy(self) -> bool:
+        """Whether scheduler, evaluator and senders gave a sign of life of late.
+
+        A hung mount is no reason to be restarted: then only its own poll is late.
+        """
+        now = self._clock.monotonic()
+        polling = [r.polling_since for r in self.engine.roots.values() if r.polling_since]
+        due = {"scheduler": _LATE, "sender": _LATE + 30.0}
+        if not polling:
+            due["evaluator"] = _LATE + 2 * self.config.poll_interval
+        return all(now - self._alive.get(who, now) < late for who, late in due.items())
+
+    def wait(self) -> None:
+        """Wait until told to stop; meanwhile tell systemd that all is well, as long as it is."""
+        every = (watchdog_seconds() or 20.0) / 2
+        while not self.stopping.wait(every):
+            if self.healthy():
+                runs = sum(len(root.state.runs) for root in self.engine.roots.values())
+                notify("WATCHDOG=1", f"STATUS=following {runs} runs")
+            else:
+                log.error("no sign of life from a job, letting the watchdog decide")
+
+    def _stop(self, deadline: float) -> None:
+        """Stop the jobs, save, and end the process if a job hangs for ``deadline`` seconds."""
+        notify("STOPPING=1")
+        self.stopping.set()
+        timer = threading.Timer(deadline, _die)
+        timer.daemon = True
+        timer.start()
+        hung = any(root.polling_since is not None for root in self.engine.roots.values())
+        self._scheduler.shutdown(wait=not hung)
+        self._save()
+        timer.cancel()
+
+
+def _die() -> None:
+    log.error("a job did not stop in time, leaving without it")
+    logging.shutdown()
+    os._exit(0)
+
+
+def _utcnow(clock: Clock) -> object:
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(clock.now(), UTC)
+
+
+def _mtimes(config: Config, path: Path | None) -> dict[str, float]:
+    """Return when the files that are reloaded were last changed."""
+    found = {}
+    for file in [*([path] if path else []), *config.rule_files()]:
+        try:
+            found[str(file)] = file.stat().st_mtime
+        except OSError:
+            found[str(file)] = -1.0
+    return found
+
+
+# -------------------------------------------------------------------- from start to end
+
+
+def serve(config: Config, *, config_path: Path | None = None, once: bool = False) -> int:
+    """Run the service until a signal ends it; with ``once`` look once, deliver, and stop.
+
+    Returns the exit code: with ``once`` 1 if an alert fires, else 0. Raises WatcherError where
+    it cannot begin.
+    """
+    _log_to_stderr(config.log_level)
+    with ready(config, config_path) as service:
+        if once:
+            return _once(service)
+        _on_signals(service)
+        with service.running():
+            notify("READY=1")
+            engine = service.engine
+            log.info("watching roots=%d rules=%d", len(engine.roots), len(engine.plan.rules))
+            service.wait()
+    return 0
+
+
+@contextmanager
+def ready(config: Config, config_path: Path | None = None) -> Iterator[Service]:
+    """Open the state and put a service together, nothing scheduled yet."""
+    clock: Clock = SystemClock()
+    with ExitStack() as stack:
+        if config.state_dir:
+            stack.enter_context(exclusive(Path(config.state_dir)))
+        store = stack.enter_context(Store.open(config.state_dir or ":memory:"))
+        engine = _engine(config, config_path, store, clock)
+        yield Service(config, config_path, engine, store, clock, Random())
+
+
+def _engine(config: Config, config_path: Path | None, store: Store, clock: Clock) -> Engine:
+    sources = {root.path: Logdir([root.path], source_options(root)) for root in config.roots}
+    if config_path is None:  # named on the command line: a typing error, not an outage
+        for path in sources:
+            if not Path(path).exists():
+                raise LogdirError(f"{path}: no such directory; name one that holds event files")
+    saved = store.load()
+    checkpoint = Path(config.state_dir) / CHECKPOINT if config.state_dir else None
+    roots = restore(list(sources), sources, saved, checkpoint)
+    started = clock.now() if saved.tick_at is None else min(clock.now(), saved.tick_at)
+    for root in roots:  # who names a directory on the command line means what is in it
+        root.state.judge_from = -math.inf if config_path is None else started - config.catch_up
+    return Engine(roots, plan_of(config, 0), config.routes, store, clock, saved.heard)
+
+
+def _once(service: Service) -> int:
+    """Look once at every root, deliver, and say by the exit code whether an alert fires."""
+    for path in service.engine.roots:
+        service.engine.poll(path)
+    for name, notifier in service._notifiers.items():
+        service._send(name, notifier)
+    service._save()
+    roots = service.engine.roots.values()
+    return int(any(a.state == "firing" for root in roots for a in root.state.alerts()))
+
+
+def _on_signals(service: Service) -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
+        service.stopping.set()
+
+    def reload(number: int, frame: FrameType | None) -> None:
+        threading.Thread(target=service.reload, name="reload").start()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGHUP, reload)
+
+
+def _log_to_stderr(level: str) -> None:
+    logging.basicConfig(
+        level=level.upper(), stream=sys.stderr, format="%(levelname)s %(name)s %(message)s"
+    )
+    logging.getLogger("apscheduler").setLevel(logging.WARNING)

@@ -1,0 +1,48 @@
+"""What do the detectors of instability share? A curve's noise, robust and taken where it is.
+
+The spread is taken from differences of neighbours, so that the descent itself does not count, and
+by quantiles, so that a few wild points do not either. Values of a loss that stays positive are
+compared by their logarithm: noise there is a part of the level, and a factor is what people see.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from watcher.model import Floats
+
+SHORT = 24  # points: fewer are judged as evaluations, each of which people look at
+_MAD = 1.4826  # makes a median absolute deviation a standard deviation, under normal noise
+
+
+def as_scale(value: Floats) -> tuple[Floats, bool]:
+    """Return the logarithm of all-positive values and True, else the values as they are."""
+    if len(value) and float(value.min()) > 0:
+        return np.log(value), True
+    return value, False
+
+
+def spread(value: Floats) -> float:
+    """Return the noise of single points about their course, as a standard deviation; 0 if short.
+
+    From second differences, where the course is a line; neighbours' correlation is allowed for by
+    taking the larger of that and of differences two apart, less their drift. Of a short curve,
+    where every bend would count as noise, from third differences if they say less.
+    """
+    if len(value) < 6:
+        return 0.0
+    change = np.diff(value)
+    bend = np.diff(change)
+    # differences of order k of independent noise of spread 1 have the spread in the divisor
+    local = _MAD * float(np.median(np.abs(bend))) / 2.4495
+    if len(value) < SHORT:
+        return min(local, _MAD * float(np.median(np.abs(np.diff(bend)))) / 4.4721)
+    apart = value[2:] - value[:-2]
+    apart = np.abs(apart - np.median(apart))
+    return max(local, _MAD * float(np.median(apart)) / 1.4142)
+
+
+def finite(step: np.ndarray, value: Floats) -> tuple[np.ndarray, Floats]:
+    """Return steps and values without NaN and ±Inf."""
+    good = np.isfinite(value)
+    return (step, value) if good.all() else (step[good], value[good])

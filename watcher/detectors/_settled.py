@@ -1,0 +1,107 @@
+"""Has a curve come to rest, and how far down? What plateau, underfitting and slow learning share.
+
+The question is turned round: a curve counts as flat only if an improvement worth having can be
+ruled out (a test of equivalence, Schuirmann 1987), so that noise makes a detector silent instead
+of loud. The stretch that must be flat is a part of the run so far, since nobody knows how long the
+run will be; so the evidence asked for grows with the run, which is also what keeps hundreds of
+looks honest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from watcher.detectors._trend import Trend, finite, opening, scale, trend
+from watcher.model import Floats, Ints
+from watcher.series import Window
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Where a curve rests: ``level`` of its last part, ``start`` it came from, both in its unit.
+
+    ``since`` is the step from which on it has stayed there, ``points`` how many have followed.
+    ``fallen``: part of the start that is gone; of a loss that crosses zero, 1 (nothing to compare).
+    """
+
+    level: float
+    start: float
+    since: int
+    points: int
+    fallen: float
+    part: float  # of the curve that was found flat
+    rise: float  # over that part, in parts of the level: the most it may be
+
+
+@dataclass(frozen=True, slots=True)
+class Flat:
+    """What counts as flat. ``part``: of the curve so far. ``points``: at least so many.
+
+    ``margin``: an improvement over that part, in parts of the level, that must be ruled out; over
+    a longer part one in proportion. ``trifle``: an improvement below it is none, however sure.
+    """
+
+    part: float = 1 / 3
+    points: int = 6
+    margin: float = 0.02
+    trifle: float = 0.004
+
+
+LONGER = (1.0, 1.5, 2.0)  # a noisy curve shows over a longer stretch that it is flat
+
+
+def at_rest(window: Window, flat: Flat) -> Rest | None:
+    """Return where the curve rests, None if it moves, may move, or is too short to say."""
+    if len(window) < flat.points + 2:
+        return None
+    step, value = finite(window)
+    n = len(value)
+    first = opening(value)
+    low, high = float(value[first:].min()), float(value[first:].max())
+    for longer in LONGER:
+        last = max(flat.points, int(n * flat.part * longer))
+        if n < last + 2:
+            return None
+        line = trend(value[-last:])
+        unit = abs(line.level) if low > 0 else high - low
+        if _flat(line, flat, longer * unit):
+            break
+    else:
+        return None
+    start = max(float(value[first]), window.first_value if first == 0 else -np.inf)
+    fallen = 1 - line.level / start if start > 0 and low > 0 else 1.0
+    at = _since(value, n - last, line.level, flat.margin * unit)
+    rise = (line.rise + line.doubt) / unit
+    return Rest(line.level, start, int(step[at]), n - at, fallen, last / n, rise)
+
+
+def _flat(line: Trend, flat: Flat, unit: float) -> bool:
+    """Whether a change of ``margin`` can be ruled out, and none but a trifle is likely."""
+    won = -line.rise
+    if won + line.doubt > flat.margin * unit or won < -flat.margin * unit:
+        return False
+    return won <= flat.trifle * unit or not line.likely_falls()
+
+
+def _since(value: Floats, known: int, level: float, tolerance: float) -> int:
+    """Return the first index from which on the curve stays near ``level``, at most ``known``.
+
+    Single points stand out by noise, so it goes back over means of a few.
+    """
+    width = max(1, (len(value) - known) // 4)
+    total = np.concatenate(([0.0], np.cumsum(value[: known + width])))
+    smooth = (total[width:] - total[:-width]) / width
+    away = np.flatnonzero(np.abs(smooth - level) > tolerance)
+    return min(known, int(away[-1]) + 1) if len(away) else 0
+
+
+def falls_since(window: Window, since: int, least: float) -> bool:
+    """Whether the curve likely falls from a step on, by more than ``least`` parts of its level."""
+    step, value = finite(window)
+    lately = value[int(np.searchsorted(step, since)) :]
+    if len(lately) < 3:
+        return False
+    line = trend(lately)
+    return line.likely_falls() and -line.rise > least * scale(value, line.level)

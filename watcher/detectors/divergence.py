@@ -1,0 +1,119 @@
+"""Divergence: the loss left its best and stays up. Judges the whole curve, smoothed.
+
+The curve is smoothed by a moving mean and its newest value is compared with its lowest. A rise
+counts if it is beyond what noise does to the difference of two such means (``factor`` standard
+errors: the minimum is chosen by looking, and the curve is looked at again and again, which
+together are worth about four), if it is a real part of the level, if the newest points lie above
+the best one by one, and if the curve had come down before it went up. How large a part of the
+level is asked depends on what is known of the learning rate, whose rises lift a healthy loss.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from watcher.detectors import Inputs, detector
+from watcher.detectors._noise import finite, spread
+from watcher.model import OK, UNKNOWN, Floats, Ints, Severity, Status, Verdict, WallTime
+from watcher.series import Window
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """``factor``: standard errors of noise. ``least``: points before anything is said.
+
+    ``part``: the least rise, as a part of the level, where the learning rate is known and did not
+    rise; ``part_blind`` where it is not logged (cycles and restarts lift a loss by up to a third);
+    ``part_raised`` where it rose since the best point. ``descent``: how much of the rise must have
+    been a fall before, so that the bump of a warm-up is none; a loss that more than doubles is
+    one all the same.
+    """
+
+    factor: float = 6.0
+    least: int = 6
+    part: float = 0.12
+    part_blind: float = 0.35
+    part_raised: float = 1.0
+    descent: float = 0.25
+
+
+@detector("divergence", Divergence, optional=("val", "lr", "grad_norm"))
+def detect(inputs: Inputs, params: Divergence, now: WallTime) -> Verdict:
+    """Breach when the smoothed loss is surely above its best and stays there.
+
+    The onset is where it began to rise, the best step that of validation's minimum before it if
+    validation is logged, else of the loss's own.
+    """
+    if inputs.run.adversarial or inputs.run.reinforcement:
+        return OK
+    curve = inputs["value"].curve
+    step, value = finite(curve.step, curve.mean)
+    n = len(value)
+    if n < params.least:
+        return UNKNOWN
+    width = max(1, n // 40)
+    total = np.concatenate(([0.0], np.cumsum(value)))
+    smooth = (total[width:] - total[:-width]) / width
+    low = int(smooth.argmin())
+    base, rise = float(smooth[low]), float(smooth[-1] - smooth[low])
+    level = _level(value, base)
+    if rise <= params.part * level:  # the common case, and cheap
+        return OK
+    part = _part_asked(inputs.get("lr"), int(step[low]), params)
+    stays = max(width, 3 if n >= 24 else 2)
+    error = spread(value) * math.sqrt(2 / width)
+    if (
+        rise <= part * level
+        or rise <= params.factor * error
+        or float(value[-stays:].min()) <= base + 0.35 * rise
+    ):
+        return OK
+    start = float(np.median(value[: max(1, min(low, width, 5))]))
+    if start - base < params.descent * rise and rise < max(level, abs(start)):
+        return OK
+    return _finding(inputs, step, value, smooth, width, rise)
+
+
+def _level(value: Floats, base: float) -> float:
+    """Return what a rise is a part of: the best level, below zero the range covered."""
+    return base if float(value.min()) > 0 else float(np.ptp(value[: max(2, len(value) // 2)]))
+
+
+def _part_asked(lr: Window | None, since: int, params: Divergence) -> float:
+    """Return how large a part of the level a rise must be, by what the learning rate did."""
+    if lr is None or len(lr) < 4:
+        return params.part_blind
+    curve = lr.curve
+    at = min(int(np.searchsorted(curve.step, since, side="right")), len(curve.mean) - 1)
+    then, after = float(curve.mean[max(0, at - 1)]), curve.mean[at:]
+    raised = float(np.nanmax(after)) > 1.2 * then if len(after) else False
+    return params.part_raised if raised else params.part
+
+
+def _finding(
+    inputs: Inputs, step: Ints, value: Floats, smooth: Floats, width: int, rise: float
+) -> Verdict:
+    low = int(smooth.argmin())
+    left = np.flatnonzero(smooth[low:] <= smooth[low] + 0.1 * rise)
+    began = min(low + int(left[-1]) + width, len(step) - 1) if width > 1 else low + int(left[-1])
+    onset = int(step[began])
+    near = value[low : low + width]
+    best, best_value = int(step[low + int(near.argmin())]), float(near.min())
+    val = inputs.get("val")
+    if val is not None and math.isfinite(val.extremes.low):
+        best, best_value = val.extremes.low_step, val.extremes.low
+    now, base = float(smooth[-1]), float(smooth[low])
+    times = f", {now / base:.1f} times as high" if base > 0 else ""
+    return Verdict(
+        Status.BREACH,
+        reason=f"the loss rose from {base:.4g} at step {onset} to {now:.4g}{times}, and stays up",
+        onset=onset,
+        value=now,
+        best=best,
+        best_value=best_value,
+        severity=Severity.CRITICAL if now > float(value[0]) else Severity.WARNING,
+        advice="divergence",
+    )

@@ -1,0 +1,75 @@
+"""NaN: a loss is not a number any more, or infinite. Judges every point (an event).
+
+Not a test but an observation, so that looking again costs nothing: the newest value is not
+finite. A lone masked point is forgiven if ``tolerate`` says so.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from watcher.detectors import Inputs, detector
+from watcher.model import OK, UNKNOWN, Floats, Severity, Status, Verdict, WallTime
+from watcher.series import Window
+
+
+@dataclass(frozen=True, slots=True)
+class Nan:
+    """``tolerate``: how many values in a row may be NaN or infinite without a word."""
+
+    tolerate: int = 0
+
+
+def mark(window: Window, values: Floats, params: Nan) -> npt.NDArray[np.bool_]:
+    """Mark each value that turns bad, that makes a tolerated row too long, or that is good again."""
+    held = window.value[-(params.tolerate + 1) :]
+    bad = ~np.isfinite(np.concatenate((held, values)))
+    at = np.arange(1, len(bad) + 1)
+    row = at - np.maximum.accumulate(np.where(bad, 0, at))  # bad in a row, up to here
+    before = np.concatenate(([0], row[:-1]))
+    marked: npt.NDArray[np.bool_] = (row == params.tolerate + 1) | (~bad & (before > 0))
+    return marked[len(held) :]
+
+
+@detector("nan", Nan, optional=("lr", "grad_norm"), events=mark, every=True)
+def detect(inputs: Inputs, params: Nan, now: WallTime) -> Verdict:
+    """Breach while the newest value is NaN or ±Inf; the onset is where that stretch began."""
+    window = inputs["value"]
+    if len(window) == 0:
+        return UNKNOWN
+    if math.isfinite(window.last_value):
+        return OK
+    good = np.flatnonzero(np.isfinite(window.value))
+    start = int(good[-1]) + 1 if len(good) else 0
+    if len(window.value) - start <= params.tolerate:
+        return UNKNOWN
+    first = int(window.step[start])
+    if len(good) == 0 and not window.whole and window.first_nonfinite_step is not None:
+        first = window.first_nonfinite_step
+    low = window.extremes
+    known = math.isfinite(low.low)
+    what = "NaN" if math.isnan(float(window.value[start])) else "infinite"
+    last = f"; it was {window.value[start - 1]:.4g} just before" if start else ""
+    return Verdict(
+        Status.BREACH,
+        reason=f"the loss is {what} since step {first}{last}",
+        onset=first,
+        value=window.last_value,
+        best=low.low_step if known else None,
+        best_value=low.low if known else None,
+        severity=Severity.CRITICAL,
+        advice=_advice(inputs, start),
+    )
+
+
+def _advice(inputs: Inputs, start: int) -> str:
+    """Tell an explosion that announced itself from one that came out of nothing."""
+    value = inputs["value"].value[max(0, start - 8) : start]
+    value = value[np.isfinite(value)]
+    if len(value) >= 4 and value[-1] > 3 * np.median(value) > 0:
+        return "nan_explosion"
+    return "nan"

@@ -1,0 +1,148 @@
+"""Oscillation: the loss swings about a level without getting lower. Judges the newest points.
+
+The newest points, less their trend, are taken apart by frequency. Under noise no frequency stands
+out: Fisher's exact test (Proc. R. Soc. A 125, 1929) says how likely the strongest one's share is.
+The level asked (``doubt``) is set for hundreds of looks at a growing curve. The swings must be
+larger than the run's earlier noise, a real part of the level, short against the window (longer
+ones are cycles of a schedule), and there must be no descent beneath them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from watcher.detectors import Inputs, detector
+from watcher.detectors._noise import as_scale, finite, spread
+from watcher.model import OK, UNKNOWN, Floats, Severity, Status, Verdict, WallTime
+from watcher.series import Window
+
+
+@dataclass(frozen=True, slots=True)
+class Oscillation:
+    """``points``: how many of the newest are judged, ``least``: with how few it begins.
+
+    ``doubt``: the chance that noise looks like this. ``growth``: times the noise before.
+    ``part``: the least swing, to either side, as a part of the level; a curve too short to have
+    had an earlier noise must swing at nearly every point instead. ``cycles``: how many times it
+    must have swung.
+    """
+
+    points: int = 96
+    least: int = 12
+    doubt: float = 1e-6
+    doubt_short: float = 1e-3
+    growth: float = 2.5
+    part: float = 0.06
+    cycles: float = 4.0
+
+
+@detector("oscillation", Oscillation, optional=("lr",))
+def detect(inputs: Inputs, params: Oscillation, now: WallTime) -> Verdict:
+    """Breach while the newest points swing regularly about a level that does not fall."""
+    if inputs.run.adversarial or inputs.run.reinforcement:
+        return OK
+    window = inputs["value"]
+    if len(window) < params.least:
+        return UNKNOWN
+    step, value = finite(window.step, window.value)
+    n = min(params.points, max(params.least, len(value) // 2 if len(value) > 40 else len(value)))
+    recent, earlier = value[-n:], value[:-n]
+    if len(recent) < params.least:
+        return UNKNOWN
+    scaled, logs = as_scale(recent)
+    swing, share, period, slope = _strongest(scaled)
+    level = 1.0 if logs else float(np.ptp(value))
+    short = len(value) <= 40
+    if short:
+        if not _alternates(scaled) or _chance(share, n) > params.doubt_short:
+            return OK
+    elif swing < params.part * level or _chance(share, n) > params.doubt:
+        return OK
+    if n < params.cycles * period or slope < -1.5 * swing:
+        return OK
+    before = _earlier(earlier, logs)
+    if not short and (before is None or swing < params.growth * before):
+        return OK
+    if _follows(inputs.get("lr"), n):
+        return OK
+    return _finding(window, step, value, recent, period, params)
+
+
+def _strongest(value: Floats) -> tuple[float, float, float, float]:
+    """Return amplitude, share of the power, period in points, and the trend over the points."""
+    n = len(value)
+    at = np.arange(n) - (n - 1) / 2
+    slope = float(at @ value) / float(at @ at)
+    flat = value - value.mean() - slope * at
+    power = np.abs(np.fft.rfft(flat))[1:] ** 2
+    if n % 2 == 0:
+        power[-1] /= 2
+    total = float(power.sum())
+    top = int(power.argmax())
+    near = float(power[max(0, top - 1) : top + 2].sum())  # a line between two frequencies
+    share = near / total if total > 0 else 0.0
+    return math.sqrt(2 * near) / n * math.sqrt(2), share, n / (top + 1), slope * n
+
+
+def _chance(share: float, n: int) -> float:
+    """Return how likely noise gives one frequency such a share of the power."""
+    m = (n - 1) // 2
+    return m * max(0.0, 1.0 - share) ** max(1, m - 3)
+
+
+def _alternates(value: Floats) -> bool:
+    """Whether nearly every point turns back: up, down, up, down, by steps of like size."""
+    change = np.diff(value)
+    turns = np.count_nonzero(change[1:] * change[:-1] < 0)
+    size = np.abs(change)
+    return bool(turns >= 0.85 * (len(change) - 1) and np.median(size) > 0.4 * size.max())
+
+
+def _earlier(value: Floats, logs: bool) -> float | None:
+    """Return the noise before the newest points, None if there was too little of it to tell."""
+    if len(value) < 8 or (logs and float(value.min()) <= 0):
+        return None
+    scaled = np.log(value) if logs else value
+    third = scaled[: max(8, len(scaled) // 2)]
+    return max(spread(third), 1e-12)
+
+
+def _follows(lr: Window | None, n: int) -> bool:
+    """Whether the learning rate itself swings over these points."""
+    if lr is None or len(lr) < 8:
+        return False
+    turns = np.diff(np.sign(np.diff(lr.value[-n:])))
+    return int(np.count_nonzero(turns)) >= 3
+
+
+def _finding(
+    window: Window, step: Floats, value: Floats, recent: Floats, period: float, params: Oscillation
+) -> Verdict:
+    high, low = float(np.quantile(recent, 0.9)), float(np.quantile(recent, 0.1))
+    onset = int(step[_began(value, (high - low) / 2, len(recent))])
+    best = window.extremes
+    return Verdict(
+        Status.BREACH,
+        reason=(
+            f"the loss swings between {low:.4g} and {high:.4g} every {period:.1f} points "
+            f"since about step {onset}, without getting lower"
+        ),
+        onset=onset,
+        value=window.last_value,
+        best=best.low_step,
+        best_value=best.low,
+        severity=Severity.WARNING,
+        advice="oscillation",
+    )
+
+
+def _began(value: Floats, swing: float, n: int) -> int:
+    """Return the index where the swings began: back from the newest as long as they go on."""
+    block = max(4, n // 8)
+    at = len(value) - n
+    while at >= block and float(np.ptp(value[at - block : at])) > 0.9 * swing:
+        at -= block
+    return at

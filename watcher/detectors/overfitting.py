@@ -1,0 +1,236 @@
+"""Overfitting: validation loss rises from its minimum while training does not. Judges the curve.
+
+Everything after the minimum is one sample. Where the curve is flat but for noise, the points
+after its minimum are in random order, so a trend test on them alone is fair, although the minimum
+was chosen by looking; where it still falls, the test errs on the quiet side. The error of the
+trend comes from batch means (``_trend``), and its level is set for looks repeated as the curve
+grows. Two things a trend cannot know are asked apart: that the rise is more than the curve's
+earlier ups and downs, and that training (where it is logged) did not rise with it.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from watcher.detectors import Inputs, detector
+from watcher.detectors._trend import SURE, batches, finite, mean, scale, trend
+from watcher.model import OK, UNKNOWN, Better, Floats, Severity, Status, Verdict, WallTime
+from watcher.series import Window
+
+
+@dataclass(frozen=True, slots=True)
+class Overfitting:
+    """``min_rise``: a rise under this part of the loss is not worth a word, however sure.
+
+    ``clear_rise``: from here on it is a warning, below it a hint; and the least that counts where
+    training loss is not seen to fall, since then a rise can have other causes. ``patience``: evaluations after
+    the minimum before a noisy curve is judged.
+    """
+
+    min_rise: float = 0.02
+    size: float = 0.045
+    clear_rise: float = 0.05
+    patience: int = 5
+
+
+class Course(enum.Enum):
+    """What training loss did since validation was at its best."""
+
+    FALLS = enum.auto()
+    LEVEL = enum.auto()
+    RISES = enum.auto()
+    UNKNOWN = enum.auto()  # not logged, or too few points
+
+
+LEAST_DESCENT = 0.05  # of the level: what fell by less is measured as if it had fallen by this
+
+_MEANWHILE = {
+    Course.FALLS: ", while training loss went on falling",
+    Course.LEVEL: ", while training loss did not rise",
+    Course.RISES: "",
+    Course.UNKNOWN: "",
+}
+
+
+@detector("overfitting", Overfitting, inputs=("val",), optional=("train", "lr", "metric"))
+def detect(inputs: Inputs, params: Overfitting, now: WallTime) -> Verdict:
+    """Breach when validation loss has surely risen since its minimum and training has not.
+
+    Onset and best are the step of the minimum. UNKNOWN under five evaluations; quiet for
+    adversarial and reinforcement runs, whose losses are no measure of fit.
+    """
+    val = inputs["val"]
+    if inputs.run.adversarial or inputs.run.reinforcement:
+        return OK
+    if len(val) < 5:
+        return UNKNOWN
+    step, value = finite(val)
+    if len(value) < 5:
+        return UNKNOWN
+    best = int(value.argmin())
+    after = len(value) - 1 - best
+    if after < 2 or best == 0 and len(value) <= params.patience:
+        return OK
+    train = inputs.get("train")
+    course = _course(train, int(step[best])) if train is not None else Course.UNKNOWN
+    if course is Course.RISES:
+        return OK
+    rise = _rise(value, best, course, params)
+    if rise is None:
+        return OK
+    return _finding(inputs, rise / max(_level(value), 1e-300), after, course, params)
+
+
+def _level(value: Floats) -> float:
+    """Return what a rise of this curve is a part of: its minimum, or its range below zero."""
+    return scale(value, float(value.min()))
+
+
+def _rise(value: Floats, best: int, course: Course, params: Overfitting) -> float | None:
+    """Return how far the curve has surely risen over its minimum, None if it has not."""
+    if best + params.patience >= len(value):
+        return _clean_turn(value, best, params.min_rise * _level(value))
+    since = value[best:]
+    base = mean(value[max(0, best - 1) : best + 2])
+    rise = mean(since[-max(2, len(since) // 5) :]) - base
+    if rise <= 0 or _size(value, best, base, rise) < _needed(course, best, params):
+        return None
+    # noise grows with a positive loss, and its logarithm keeps a single peak from ruling the line
+    line = trend(np.log(since[1:]) if since[0] > 0 else since[1:])
+    if best == 0 and line.rise < (math.log1p(rise / base) if base > 0 else rise) / 2:
+        return None  # one jump from an odd first evaluation
+    sure = line.surely_rises() or _stays_up(since[1:], base)
+    if not sure and not (course is Course.FALLS and line.likely_rises()):
+        return None
+    return rise if rise > _earlier(value[: best + 1], len(since)) else None
+
+
+def _size(value: Floats, best: int, base: float, rise: float) -> float:
+    """Return how large a rise is: the geometric mean of its parts of the level and of the descent.
+
+    A twentieth of the level is nothing to a curve that fell by nine tenths, and much to one that
+    fell by a tenth; either measure alone misjudges one of them.
+    """
+    level, descent = _level(value), float(value[: best + 1].max()) - base
+    return rise / math.sqrt(level * max(descent, LEAST_DESCENT * level))
+
+
+def _needed(course: Course, best: int, params: Overfitting) -> float:
+    """Return the size that a rise must have, given what training did meanwhile.
+
+    Without a training curve, a loss that is lowest at its very first evaluation tells nothing of
+    overfitting: it may never have learned.
+    """
+    if course is Course.FALLS:
+        return params.size
+    if course is Course.LEVEL or best > 0:
+        return max(params.size, params.clear_rise)
+    return math.inf
+
+
+def _stays_up(after: Floats, base: float) -> bool:
+    """Whether the last part lies above the minimum's surroundings by more than any noise there.
+
+    For rises that come at once and then level off, where a line fits badly. The noise is taken
+    from differences of neighbours, of points and of batches, whichever says more: the surroundings
+    of a minimum are low by up to three spreads of a point, which the factor allows for.
+    """
+    means = batches(after)
+    if len(means) < 5:
+        return False
+    point, batch = np.diff(after), np.diff(means)
+    noise = max(float(point @ point) / len(point) / 9, float(batch @ batch) / len(batch)) / 2
+    gain = mean(means[-max(1, len(means) // 5) :]) - base
+    return gain > SURE[len(means) - 3] * math.sqrt(1.5 * noise)
+
+
+def _clean_turn(value: Floats, best: int, least: float) -> float | None:
+    """Return the rise of a curve that fell at every step and now rises at every step, else None.
+
+    With two to five points after the minimum there is no trend to test. A curve without a single
+    step the wrong way on either side, and without a jump, is smooth enough to be believed.
+    """
+    change = np.diff(value)
+    falls, rises = change[:best], change[best:]
+    if best < 3 or best + len(rises) < 6 or (falls >= 0).any() or (rises <= 0).any():
+        return None
+    rise, fall = float(value[-1] - value[best]), float(value[0] - value[best])
+    if rise < max(least, 0.05 * fall) or rises.max() > -falls.min():
+        return None
+    jerk = np.diff(change, 2)  # third differences: curvature is no noise
+    noise = math.sqrt(float(jerk @ jerk) / len(jerk) / 20)
+    return rise if rise > 2.5 * noise else None
+
+
+def _earlier(before: Floats, length: int) -> float:
+    """Return the largest rise over a running minimum that the curve came back from before.
+
+    Smoothed as much as the rise it is compared with, so that single points do not count; of a
+    positive loss in parts of the level it rose from, since ups and downs shrink with it.
+    """
+    width = max(1, length // 5)
+    if len(before) < 2 * width + 2:
+        return 0.0
+    total = np.concatenate(([0.0], np.cumsum(before)))
+    smooth = (total[width:] - total[:-width]) / width
+    low = np.minimum.accumulate(smooth)
+    if before[-1] > 0:
+        return float((smooth / low).max() - 1) * float(before[-1])
+    return float((smooth - low).max())
+
+
+def _course(train: Window, since: int) -> Course:
+    """Return what training loss did since a step: its last part against its level at that step."""
+    step, value = finite(train)
+    at = int(np.searchsorted(step, since, side="right"))
+    after = value[at:]
+    if len(after) < 2 or at == 0:
+        return Course.UNKNOWN
+    width = max(1, min(at, len(after) // 3))
+    then, now = value[at - width : at], after[-width:]
+    jump = np.diff(value[at - width :])
+    noise = math.sqrt(float(jump @ jump) / len(jump) / width)
+    change = mean(now) - mean(then)
+    if change > noise:
+        return Course.RISES
+    return Course.FALLS if change < -noise else Course.LEVEL
+
+
+def _finding(
+    inputs: Inputs, part: float, after: int, course: Course, params: Overfitting
+) -> Verdict:
+    low = inputs["val"].extremes
+    clear = part >= params.clear_rise and after > params.patience
+    held = _metric_holds(inputs, low.low_step)
+    said = f"validation loss rose {part:.0%} over {after} evaluations"
+    said += f" from its minimum {low.low:.4g} at step {low.low_step}"
+    said += _MEANWHILE[course]
+    said += "; the validation metric has not suffered yet" if held else ""
+    return Verdict(
+        Status.BREACH,
+        reason=said,
+        onset=low.low_step,
+        value=inputs["val"].last_value,
+        best=low.low_step,
+        best_value=low.low,
+        severity=Severity.WARNING if clear and not held else Severity.INFO,
+        advice="overfitting",
+    )
+
+
+def _metric_holds(inputs: Inputs, since: int) -> bool:
+    """Whether the validation metric is no worse now than around the loss's minimum."""
+    metric = inputs.get("metric")
+    if metric is None:
+        return False
+    step, value = finite(metric)
+    at = int(np.searchsorted(step, since))
+    then, lately = value[max(0, at - 2) : at + 3], value[-5:]
+    if len(then) == 0 or len(lately) == 0:
+        return False
+    gain = mean(lately) - mean(then)
+    return (gain if inputs.better.get("metric") is Better.HIGHER else -gain) >= 0

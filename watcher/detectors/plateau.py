@@ -1,0 +1,82 @@
+"""Plateau: the loss has stopped improving while the schedule still runs. Judges the last third.
+
+The part that must be flat grows with the run so far (``_settled``). What never got going is
+``slow_learning``; what stuck high on both sides is ``underfitting``; what came down to a small
+part of its start, or rests because the learning rate has been taken back, has converged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from watcher.detectors import Inputs, detector
+from watcher.detectors._settled import Flat, Rest, at_rest, falls_since
+from watcher.detectors._trend import annealed, warming_up
+from watcher.model import OK, UNKNOWN, Severity, Status, Verdict, WallTime
+
+
+@dataclass(frozen=True, slots=True)
+class Plateau:
+    """``part`` of the curve so far, and ``patience`` evaluations: both must be flat.
+
+    ``margin``: an improvement over that stretch, in parts of the level, that must be ruled out.
+    ``fallen_least``: what fell by less never learned (``slow_learning``); ``fallen_most``: what
+    fell by more has converged; ``stuck``: what fell by less, on both sides, is ``underfitting``.
+    """
+
+    part: float = 1 / 3
+    patience: int = 6
+    margin: float = 0.02
+    fallen_least: float = 0.075
+    fallen_most: float = 0.85
+    stuck: float = 0.3
+
+
+@detector("plateau", Plateau, optional=("train", "instead", "lr"))
+def detect(inputs: Inputs, params: Plateau, now: WallTime) -> Verdict:
+    """Breach when an improvement over the last part of the curve can be ruled out.
+
+    With ``instead`` present (a better series for the question, which a rule of its own judges)
+    it is UNKNOWN. ``train`` beside a validation loss tells a run that only stopped generalising
+    (a hint) from one that is stuck altogether (a warning).
+    """
+    window = inputs["value"]
+    if inputs.run.adversarial or inputs.run.reinforcement:
+        return OK
+    instead = inputs.get("instead")
+    if instead is not None and len(instead) >= params.patience + 2:
+        return UNKNOWN
+    if len(window) < params.patience + 2 or warming_up(inputs.get("lr")):
+        return UNKNOWN
+    flat = Flat(params.part, params.patience, params.margin)
+    rest = at_rest(window, flat)
+    if rest is None or not params.fallen_least <= rest.fallen < params.fallen_most:
+        return OK
+    if annealed(inputs.get("lr")):
+        return OK
+    train = inputs.get("train")
+    learning = train is not None and falls_since(train, rest.since, params.margin)
+    if rest.fallen < params.stuck and train is not None and not learning:
+        return OK
+    if learning and (
+        rest.points < len(window) // (2 * window.curve.size) or rest.rise > params.margin / 2
+    ):
+        return OK  # overfitting begins like this; where it does not follow, the run stays flat
+    return _finding(inputs, rest, learning)
+
+
+def _finding(inputs: Inputs, rest: Rest, learning: bool) -> Verdict:
+    low = inputs["value"].extremes
+    said = f"no improvement since step {rest.since}: level at {rest.level:.4g}"
+    said += f" for {rest.points} points, best {low.low:.4g} at step {low.low_step}"
+    said += "; training loss still falls" if learning else ""
+    return Verdict(
+        Status.BREACH,
+        reason=said,
+        onset=rest.since,
+        value=rest.level,
+        best=low.low_step,
+        best_value=low.low,
+        severity=Severity.INFO if learning else Severity.WARNING,
+        advice="plateau_validation" if learning else "plateau",
+    )

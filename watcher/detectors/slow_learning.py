@@ -1,0 +1,119 @@
+"""Slow learning: the loss has hardly left its start. Judges the whole curve so far.
+
+A loss that sits at the logarithm of a small number of classes is named for what it is: the model
+answers at random. That a warm-up lasts is no fault, so a rising learning rate keeps it UNKNOWN,
+and so does a run with so few evaluations that it has only begun.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from watcher.detectors import Inputs, detector
+from watcher.detectors._trend import Trend, finite, mean, opening, trend, warming_up
+from watcher.model import OK, UNKNOWN, Floats, Severity, Status, Verdict, WallTime
+from watcher.series import Window
+
+# Class counts whose logarithm is a level a person knows. Not every number: from some dozens on
+# the logarithms lie closer together than a loss can be told apart.
+CLASSES = (*range(2, 21), 100, 200, 1000, 21841, 30522, 32000, 50257, 50304, 128256)
+
+
+@dataclass(frozen=True, slots=True)
+class SlowLearning:
+    """``least``: a run that lost less of its first loss than this has hardly learned.
+
+    ``due``: points by which that much is due, and before them a share in proportion.
+    ``patience``: points before the question is asked; ``evaluations``: validation points too,
+    where there is validation; ``points``: training points that replace them; ``alone``: training
+    points where there is none. ``near``: how close to ln(k) counts as chance level, in parts.
+    """
+
+    least: float = 0.075
+    due: int = 50
+    patience: int = 10
+    evaluations: int = 6
+    points: int = 400
+    alone: int = 16
+    near: float = 0.01
+
+
+@detector("slow_learning", SlowLearning, optional=("val", "instead", "lr"))
+def detect(inputs: Inputs, params: SlowLearning, now: WallTime) -> Verdict:
+    """Breach when the descent since the start is surely less than ``least``, and not speeding up.
+
+    Losses that reach zero or below have no natural scale: UNKNOWN. With ``instead`` present
+    (another rule judges that series) it is UNKNOWN.
+    """
+    window = inputs["value"]
+    if inputs.run.adversarial or inputs.run.reinforcement:
+        return OK
+    instead = inputs.get("instead")
+    if len(window) < params.patience or (instead is not None and len(instead) >= params.patience):
+        return UNKNOWN
+    if warming_up(inputs.get("lr")) or not window.extremes.low > 0 or _start_unseen(window):
+        return UNKNOWN
+    step, value = finite(window)
+    if len(value) < params.patience:
+        return UNKNOWN
+    first = opening(value)
+    value, step = value[first:], step[first:]
+    line = trend(value)
+    start = max(mean(value[: max(1, len(value) // 32)]), line.level - line.rise / 2)
+    level = line.level + line.rise / 2
+    lost, due = 1 - level / start, params.least * min(1.0, len(window) / params.due)
+    if lost > due or lost + line.doubt / start > 2 * params.least or _left(value, start, params):
+        return OK
+    chance = _classes(value, line, params)
+    if not _enough(inputs.get("val"), window, params, chance is not None):
+        return UNKNOWN
+    return _finding(window, int(step[0]), start, level, chance)
+
+
+def _start_unseen(window: Window) -> bool:
+    """Whether more of the training lies before the first point than was seen since."""
+    return window.first_step > window.last_step - window.first_step
+
+
+def _left(value: Floats, start: float, params: SlowLearning) -> bool:
+    """Whether the last part lies clearly off the start, up or down: another fault, or a descent."""
+    lately = mean(value[-max(2, len(value) // 8) :])
+    return abs(lately / start - 1) > params.least
+
+
+def _enough(val: Window | None, window: Window, params: SlowLearning, chance: bool) -> bool:
+    """Whether the run has gone on long enough; a known chance level needs half as much."""
+    share = 2 if chance else 1
+    if val is None:
+        return len(window) >= params.alone
+    return len(window) >= params.points // share or len(val) >= params.evaluations // share
+
+
+def _classes(value: Floats, line: Trend, params: SlowLearning) -> int | None:
+    """Return k if the loss began and has stayed at ln(k), None if at no level of chance."""
+    for k in CLASSES:
+        if abs(line.level / math.log(k) - 1) < params.near / (1 if k < 6 else 2):
+            return k if abs(line.rise) < 2 * params.near * line.level else None
+    return None
+
+
+def _finding(
+    window: Window, onset: int, start: float, level: float, classes: int | None
+) -> Verdict:
+    low = window.extremes
+    lost = 1 - level / start
+    moved = f"fell by {lost:.1%}" if lost > 0.0005 else "has not fallen"
+    said = f"the loss {moved} over {len(window)} points, {start:.4g} to {level:.4g}"
+    if classes is not None:
+        said += f": it stays at chance level, ln({classes}) = {math.log(classes):.4f}"
+    return Verdict(
+        Status.BREACH,
+        reason=said,
+        onset=onset,
+        value=level,
+        best=low.low_step,
+        best_value=low.low,
+        severity=Severity.INFO if classes is None else Severity.WARNING,
+        advice="slow_learning" if classes is None else "slow_learning_chance",
+    )

@@ -1,0 +1,132 @@
+"""Spike: one or few points far outside the local spread, upwards. Judges every point (an event).
+
+A point is compared with the points just before it: it must exceed their median by ``factor`` of
+their spread, by ``beyond`` times the largest excursion the window has already seen and come back
+from (heavy tails announce themselves), and by a real part of the level. Each point is tested
+once, against the past alone, so that looking again cannot make it fire; with a normal or a
+t-distributed batch noise the first two conditions together are met less than once in 10^6 points.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from watcher.detectors import Inputs, detector
+from watcher.detectors._noise import as_scale
+from watcher.model import OK, UNKNOWN, Floats, Ints, Severity, Status, Verdict, WallTime
+from watcher.series import Window
+
+
+@dataclass(frozen=True, slots=True)
+class Spike:
+    """``context``: points before it that it is compared with, at least ``least``.
+
+    ``factor``: spreads above their median. ``beyond``: times their own largest excursion.
+    ``rise``: the least part of the level that is worth a word. ``lasts``: points after which it
+    is no spike any more: it came back, or it is a divergence.
+    """
+
+    context: int = 64
+    least: int = 24
+    factor: float = 9.0
+    beyond: float = 2.0
+    rise: float = 0.6
+    lasts: int = 8
+
+
+def _excess(before: Floats, value: float, params: Spike) -> float:
+    """Return how far ``value`` exceeds what is asked of a spike; above 0 it is one."""
+    every, logs = as_scale(np.append(before, value))
+    past, now = every[:-1], float(every[-1])
+    middle = float(np.median(past))
+    away = past - middle
+    spread = 1.4826 * float(np.median(np.abs(away)))
+    level = math.log1p(params.rise) if logs else params.rise * max(abs(middle), np.ptp(past))
+    trend = abs(float(np.median(past[-8:]) - np.median(past[:8])))
+    needed = max(params.factor * spread, params.beyond * float(away.max()), level + trend)
+    return now - middle - needed
+
+
+def mark(window: Window, values: Floats, params: Spike) -> npt.NDArray[np.bool_]:
+    """Mark points that may be spikes, and the points after them until the matter is settled."""
+    held = window.value[-params.context - params.lasts :]
+    every = np.concatenate((held, values))
+    rough = np.zeros(len(every), bool)
+    # a spike is at least ``rise`` above its predecessor or the one before: a cheap first sieve
+    finite = np.where(np.isfinite(every), every, np.nan)
+    with np.errstate(invalid="ignore"):
+        for back in (1, 2, 3):
+            base = finite[:-back]
+            step = np.maximum(np.abs(base), 1e-300) * params.rise * 0.5
+            rough[back:] |= finite[back:] - base > step
+    near = rough.copy()
+    for after in range(1, params.lasts + 1):
+        near[after:] |= rough[:-after]
+    return near[len(held) :]
+
+
+@detector("spike", Spike, optional=("lr", "grad_norm"), events=mark)
+def detect(inputs: Inputs, params: Spike, now: WallTime) -> Verdict:
+    """Breach while one of the last ``lasts`` points is a spike that has not come back.
+
+    OK once the newest point is back within what was usual; UNKNOWN while a level that was reached
+    by a jump is kept for longer: then it is no spike, and not over either.
+    """
+    window = inputs["value"]
+    run = inputs.run
+    if run.reinforcement or run.adversarial:
+        return OK
+    if len(window) < params.least + 1:
+        return UNKNOWN
+    value, step = window.value, window.step
+    if not math.isfinite(float(value.sum())):
+        good = np.isfinite(value)
+        value, step = value[good], step[good]
+    if len(value) < params.least + 1:
+        return UNKNOWN
+    before, recent = value[-params.context - params.lasts : -params.lasts], value[-params.lasts :]
+    if len(before) == 0 or recent.max() <= before.max():
+        kept = len(before) and recent.min() > before[: params.context // 2].max()
+        return UNKNOWN if kept else OK
+    found = _newest(value, params)
+    if found is None:
+        return OK
+    before = value[max(0, found - params.context) : found]
+    if len(value) > found + 1 and value[-1] <= _usual(before):
+        return OK
+    return _finding(step, value, found, float(np.median(before)))
+
+
+def _newest(value: Floats, params: Spike) -> int | None:
+    """Return the index of the first point of the newest spike among the last points."""
+    for at in range(max(params.least, len(value) - params.lasts), len(value)):
+        before = value[max(0, at - params.context) : at]
+        if value[at] > before.max() and _excess(before, float(value[at]), params) > 0:
+            return at
+    return None
+
+
+def _usual(before: Floats) -> float:
+    """Return up to where a point counts as usual: the highest before, and a half more of that."""
+    high, middle = float(before.max()), float(np.median(before))
+    return high + 0.5 * (high - middle)
+
+
+def _finding(step: Ints, value: Floats, at: int, usual: float) -> Verdict:
+    peak = float(value[at:].max())
+    times = f", {peak / usual:.1f} times its usual {usual:.4g}" if usual > 0 else ""
+    low = int(value[: at + 1].argmin())
+    return Verdict(
+        Status.BREACH,
+        reason=f"the loss jumped to {peak:.4g} at step {int(step[at])}{times}",
+        onset=int(step[at]),
+        value=peak,
+        best=int(step[low]),
+        best_value=float(value[low]),
+        severity=Severity.WARNING,
+        advice="spike",
+    )

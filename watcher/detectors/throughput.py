@@ -1,0 +1,60 @@
+"""Throughput: steps per second fell by a factor and stayed there. Judges the newest points.
+
+The pace of the newest points is compared with the best sustained pace before, both as medians
+over many intervals: an evaluation or a checkpoint is one long interval among many short ones and
+moves no median. Every one of ``blocks`` stretches must be slow, which a passing slowness is not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from watcher.detectors import Inputs, detector
+from watcher.model import OK, UNKNOWN, Severity, Status, Verdict, WallTime
+
+
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    """``factor``: how many times slower. ``points``: newest points that must all be slow, in
+    ``blocks`` stretches.
+    """
+
+    factor: float = 3.0
+    points: int = 48
+    blocks: int = 4
+
+
+@detector("throughput", Throughput)
+def detect(inputs: Inputs, params: Throughput, now: WallTime) -> Verdict:
+    """Breach when the last points took ``factor`` times as long a step as those before."""
+    window = inputs["value"]
+    n = params.points
+    if len(window) < 3 * n:
+        return UNKNOWN
+    wall, step = window.wall_time, window.step
+    if wall[-1] - wall[-n] < params.factor * (wall[-n] - wall[-2 * n]):  # the common case
+        return OK
+    seconds, steps = np.diff(wall), np.diff(step)
+    good = np.isfinite(seconds) & (seconds > 0) & (steps > 0)
+    cost = np.where(good, seconds / np.maximum(steps, 1), np.nan)[good]
+    if len(cost) < 3 * n:
+        return UNKNOWN
+    before = float(np.median(cost[:-n]))
+    stretches = [float(np.median(part)) for part in np.array_split(cost[-n:], params.blocks)]
+    if min(stretches) < params.factor * before:
+        return OK
+    onset = int(window.step[-n])
+    pace = float(np.median(cost[-n:]))
+    return Verdict(
+        Status.BREACH,
+        reason=(
+            f"a step takes {pace:.3g} s since about step {onset}, "
+            f"{pace / before:.1f} times as long as the {before:.3g} s before"
+        ),
+        onset=onset,
+        value=1 / pace,
+        severity=Severity.INFO,
+        advice="throughput",
+    )

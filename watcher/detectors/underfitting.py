@@ -1,0 +1,68 @@
+"""Underfitting: training and validation loss level off together, still high. Judges the last third.
+
+High means: little of the first loss is gone, or above the ``target`` a team sets. Flat is what
+``_settled`` calls flat. A run that fits badly because it has only begun still improves, and is not
+flat; one that never moved at all is ``slow_learning``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from watcher.detectors import Inputs, detector
+from watcher.detectors._settled import Flat, Rest, at_rest
+from watcher.detectors._trend import warming_up
+from watcher.model import OK, UNKNOWN, Severity, Status, Verdict, WallTime
+
+
+@dataclass(frozen=True, slots=True)
+class Underfitting:
+    """``high``: a loss that keeps more than this part of its start is high.
+
+    ``moved``: it must have fallen by this part at least. ``gap``: validation may lie this part
+    above training and still count as together. ``target``: level that counts as high instead.
+    """
+
+    part: float = 1 / 3
+    patience: int = 6
+    margin: float = 0.02
+    high: float = 0.7
+    moved: float = 0.075
+    gap: float = 0.1
+    target: float | None = None
+
+
+@detector("underfitting", Underfitting, inputs=("train", "val"), optional=("lr",))
+def detect(inputs: Inputs, params: Underfitting, now: WallTime) -> Verdict:
+    """Breach when both curves are flat, near each other, and high against the start."""
+    train, val = inputs["train"], inputs["val"]
+    if inputs.run.adversarial or inputs.run.reinforcement:
+        return OK
+    least = params.patience + 2
+    if len(train) < least or len(val) < min(4, least) or warming_up(inputs.get("lr")):
+        return UNKNOWN
+    rest = at_rest(train, Flat(params.part, params.patience, params.margin))
+    if rest is None or rest.fallen < params.moved or not _high(rest, params):
+        return OK
+    other = at_rest(val, Flat(params.part, min(4, params.patience), 1.5 * params.margin))
+    if other is None or other.level - rest.level > params.gap * abs(rest.level):
+        return OK
+    low = val.extremes
+    return Verdict(
+        Status.BREACH,
+        reason=f"training loss {rest.level:.4g} and validation loss {other.level:.4g} have been"
+        f" level since step {rest.since}, at {1 - rest.fallen:.0%} of the first loss"
+        f" {rest.start:.4g}",
+        onset=rest.since,
+        value=rest.level,
+        best=low.low_step,
+        best_value=low.low,
+        severity=Severity.WARNING,
+        advice="underfitting",
+    )
+
+
+def _high(rest: Rest, params: Underfitting) -> bool:
+    if params.target is not None:
+        return rest.level > params.target
+    return rest.fallen < 1 - params.high

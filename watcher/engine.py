@@ -1,0 +1,205 @@
+"""How does a tick meet the world? Polls a root, runs the pure tick, commits what it said.
+
+Knows no scheduler and no signal: the daemon's jobs call it, and so can a test.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from watcher.checkpoint import load_checkpoint, save_checkpoint
+from watcher.clock import Clock
+from watcher.model import Ailment, Notice, Poll, RunKey, Transition, WallTime
+from watcher.picture import picture
+from watcher.pipeline import KnownRun, Plan, State, tick
+from watcher.routing import Heard, HeardKey, Route, queue, remember
+from watcher.source.logdir import Logdir
+from watcher.store import Changes, RunRow, Saved, Store
+from watcher.watched import Watched
+
+log = logging.getLogger(__name__)
+
+HUNG = 60.0  # seconds without an answer after which a root counts as unreachable
+
+
+@dataclass(slots=True)
+class Root:
+    """One root: where it is read from, what is held of it, what is not committed yet."""
+
+    path: str
+    source: Logdir
+    state: State
+    owed: list[Transition] = field(default_factory=list)
+    changed: dict[RunKey, Watched] = field(default_factory=dict)
+    polling_since: float | None = None  # monotonic seconds
+
+
+class Engine:
+    """Polls, ticks and commits, one tick at a time.
+
+    ``heard`` is what receivers have been told, as committed. A commit that fails leaves what is
+    owed with its root, and the next tick tries again: nothing that was judged is lost.
+    """
+
+    def __init__(
+        self,
+        roots: Sequence[Root],
+        plan: Plan,
+        routes: Sequence[Route],
+        store: Store,
+        clock: Clock,
+        heard: Mapping[HeardKey, Heard],
+    ) -> None:
+        self.roots = {root.path: root for root in roots}
+        self.plan = plan
+        self.routes = routes
+        self.ticked_at = clock.monotonic()
+        self._store = store
+        self._clock = clock
+        self._heard = dict(heard)
+        self._lock = threading.Lock()
+
+    def poll(self, path: str) -> None:
+        """Read what is new under one root and judge it. StoreError: kept for the next tick."""
+        root = self.roots[path]
+        root.polling_since = self._clock.monotonic()
+        try:
+            poll = root.source.poll(self._clock.now())
+        finally:
+            root.polling_since = None
+        for ailment in poll.ailments:
+            _log_ailment(ailment)
+        self._take(root, poll)
+
+    def check_hung(self) -> None:
+        """Count a root whose poll does not come back as unreachable: one alert, not thousands."""
+        now = self._clock.monotonic()
+        for root in self.roots.values():
+            since = root.polling_since
+            if since is not None and now - since > HUNG:
+                why = f"no answer for {now - since:.0f} s, the mount may hang"
+                self._take(root, Poll((), unreachable={root.path: why}))
+
+    def _take(self, root: Root, poll: Poll) -> None:
+        with self._lock:
+            now = self._clock.now()
+            outcome = tick(root.state, poll, self.plan, now)
+            root.owed += outcome.transitions
+            root.changed |= {run.key: run for run in outcome.changed}
+            notices = queue(
+                root.owed,
+                root.state.alerts(),
+                self._heard,
+                self.routes,
+                now,
+                silences=self._store.list_silences(),
+            )
+            self.ticked_at = self._clock.monotonic()
+            if root.changed or root.owed or notices:
+                self._commit(root, notices, now)
+
+    def _commit(self, root: Root, notices: tuple[Notice, ...], now: WallTime) -> None:
+        heard = remember(notices, self._heard)
+        held = {key: tuple(run.alerts.values()) for key, run in root.changed.items()}
+        for slot, alert in root.state.roots.items():  # a root's key is that of a run "." in it
+            same = root.state.runs.get(slot.run)
+            held[slot.run] = (*(same.alerts.values() if same else ()), alert)
+        self._store.commit(
+            Changes(
+                tick_at=now,
+                alerts=held,
+                transitions=tuple(root.owed),
+                notices=notices,
+                heard=heard,
+                runs=tuple(_row(run) for run in root.changed.values()),
+            )
+        )
+        root.owed.clear()
+        root.changed.clear()
+        for key, what in heard.items():
+            if what is None:
+                self._heard.pop(key, None)
+            else:
+                self._heard[key] = what
+
+    def chart(self, notice: Notice) -> bytes | None:
+        """Draw the first alert of a notice, None if there is nothing to draw."""
+        alert = notice.alerts[0]
+        root = self.roots.get(alert.root)
+        if root is None or len(notice.alerts) == 0:
+            return None
+        with self._lock:  # windows move under a tick
+            run = root.state.runs.get(alert.slot.run)
+            return picture(run, alert) if run is not None else None
+
+    # ---------------------------------------------------------------- over a restart
+
+    def save(self, path: Path) -> None:
+        """Save windows and cursors together. Roots with a poll under way are left out."""
+        with self._lock:
+            payload = {
+                root.path: (root.source.snapshot(), root.state.runs, root.state.places)
+                for root in self.roots.values()
+                if root.polling_since is None
+            }
+            save_checkpoint(path, payload)
+
+
+def restore(
+    roots: Sequence[str], sources: Mapping[str, Logdir], saved: Saved, checkpoint: Path | None
+) -> list[Root]:
+    """Return the roots as they were: windows and cursors of the checkpoint, alerts of the store.
+
+    A root whose checkpoint is missing or does not fit the store is read again from the start;
+    what the store says was judged is then not judged a second time.
+    """
+    kept = (load_checkpoint(checkpoint) if checkpoint else None) or {}
+    found = []
+    for path in roots:
+        state = State(known=_known(path, saved))
+        source = sources[path]
+        if path in kept and _fits(kept[path][1], state.known):
+            snapshot, state.runs, state.places = kept[path]
+            source.restore(snapshot)
+            for key, run in state.runs.items():
+                _take_over(run, state.known.pop(key))
+        found.append(Root(path, source, state))
+    return found
+
+
+def _known(root: str, saved: Saved) -> dict[RunKey, KnownRun]:
+    return {
+        key: KnownRun(row.attempt, row.judged, saved.alerts.get(key, ()), row.state)
+        for key, row in saved.runs.items()
+        if key.root == root
+    }
+
+
+def _fits(runs: Mapping[RunKey, Watched], known: Mapping[RunKey, KnownRun]) -> bool:
+    """Whether a checkpoint is of the same tries of the same runs as the store."""
+    return all(key in known and run.attempt == known[key].attempt for key, run in runs.items())
+
+
+def _take_over(run: Watched, known: KnownRun) -> None:
+    """Let the store, which is newer than any checkpoint, say what was judged and found."""
+    run.alerts = {alert.slot: alert for alert in known.alerts}
+    run.judged = dict(known.judged)
+    run.state = known.state
+
+
+def _row(run: Watched) -> RunRow:
+    return RunRow(run.key, run.state, run.attempt, run.started_at, run.seen_at, dict(run.judged))
+
+
+def _log_ailment(one: Ailment) -> None:
+    log.warning(
+        "health path=%r state=%r detail=%r skipped_bytes=%d",
+        one.path,
+        one.health.value,
+        one.detail,
+        one.skipped_bytes,
+    )

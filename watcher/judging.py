@@ -1,0 +1,393 @@
+"""When is a curve judged, and what follows? Moves one run on: by what was read, and by time.
+
+When a curve is judged is fixed by the data: points are cut at each series' checkpoints and at the
+points that detectors of events mark, and a rule sees its windows extended exactly to the cut. So
+it does not matter how the points were split over polls, and a replay says what the service said.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from watcher import alerts as life
+from watcher import evaluate, roles
+from watcher.evaluate import Bound, Subject
+from watcher.model import (
+    UNKNOWN,
+    AlertState,
+    Batch,
+    Better,
+    Columns,
+    Floats,
+    Rule,
+    RunKey,
+    RunState,
+    Severity,
+    Slot,
+    Transition,
+    Verdict,
+    WallTime,
+    no_points,
+)
+from watcher.precedence import silenced
+from watcher.series import Window, next_checkpoint
+from watcher.watched import IDLE, Watched
+
+_YEAR_2100 = 4_102_444_800.0
+QUIET = 300.0  # seconds without bytes before an inferred completion is believed
+
+
+class RunPlan(Protocol):
+    """The part of the plan that a run needs."""
+
+    @property
+    def version(self) -> int:
+        """Differs whenever the rules or the roles' pins differ."""
+
+    @property
+    def pins(self) -> Sequence[roles.Pin]:
+        """The team's own meanings of tags."""
+
+    @property
+    def ended_after(self) -> float:
+        """Seconds of silence after which a run without a sign of completion has ended."""
+
+    def rules_for(self, run: RunKey) -> Sequence[Rule]:
+        """Return the rules that may look at ``run``."""
+
+    def labels_for(self, run: RunKey) -> Mapping[str, str]:
+        """Return the run's labels, from its path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Where the clock stands while points are taken in.
+
+    ``judge_from``: points recorded before it are history and get one look, at their end.
+    ``recorded``: the clock runs along the points' own wall times (a replay); else it is ``now``.
+    """
+
+    now: WallTime
+    judge_from: WallTime = -math.inf
+    recorded: bool = False
+
+
+# -------------------------------------------------------------------------------- points
+
+
+def absorb(
+    run: Watched, batches: Sequence[tuple[str, Batch]], plan: RunPlan, moment: Moment
+) -> list[Transition]:
+    """Take one batch each of some of the run's directories, given with their tag prefixes.
+
+    1. Make room: new tries and resumes drop what they take back.
+    2. Merge the points of all directories by wall time, each directory's order kept.
+    3. Cut where a tag is first seen, tie the rules to the tags known so far, judge part by part.
+    """
+    said: list[Transition] = []
+    for prefix, batch in batches:
+        said += run.open_batch(prefix, batch, moment.now)
+    points = merge([(prefix, b.points) for prefix, b in batches])
+    if len(points) == 0:
+        return said
+    if math.isnan(run.started_at):
+        run.started_at = float(points.wall_time[0])
+    run.pace.take(points.wall_time, points.step)
+    for part in _split_at_new_tags(run, points):
+        if _count(run, part) or run.plan_version != plan.version:
+            said += tie(run, plan, moment.now)
+        said += _judge_part(run, part, plan, moment)
+    run.last_step = int(points.step[-1])
+    for tag, window in run.windows.items():
+        run.judged[tag] = max(run.judged.get(tag, 0), window.count)
+    return said
+
+
+def merge(parts: Sequence[tuple[str, Columns]]) -> Columns:
+    """Put several directories' points in one order: by wall time, never against their own order.
+
+    ``wall_time`` of the result is usable as a clock: it never falls within a directory, and a
+    time that cannot be true (NaN, before 1970, after 2100) reads as the one before it.
+    """
+    tags: list[str] = []
+    columns: list[tuple[npt.NDArray[Any], ...]] = []
+    for prefix, points in parts:
+        if len(points):
+            wall = _as_clock(points.wall_time)
+            columns.append((points.tag + len(tags), points.step, wall, points.value))
+            tags += [prefix + tag for tag in points.tags]
+    if not columns:
+        return no_points()
+    tag, step, wall, value = (np.concatenate(c) for c in zip(*columns, strict=True))
+    merged = Columns(tuple(tags), tag, step, wall, value)
+    return merged if len(columns) == 1 else merged.take(np.argsort(wall, kind="stable"))
+
+
+def _as_clock(wall: Floats) -> Floats:
+    sane = (wall >= 0) & (wall < _YEAR_2100)
+    if not sane.all():
+        first = wall[sane][0] if sane.any() else 0.0
+        wall = np.where(sane, wall, -np.inf)
+        wall[0] = max(wall[0], first)
+    return np.maximum.accumulate(wall)
+
+
+def _split_at_new_tags(run: Watched, points: Columns) -> Iterator[Columns]:
+    """Cut before the first point of each tag the run has not seen, so that rules are tied anew."""
+    present, first = np.unique(points.tag, return_index=True)
+    cuts = [
+        int(at) for t, at in zip(present, first, strict=True) if points.tags[t] not in run.counts
+    ]
+    edges = [0, *sorted(cuts), len(points)]
+    for start, stop in itertools.pairwise(edges):
+        if stop > start:
+            yield points.take(slice(start, stop))
+
+
+def _count(run: Watched, points: Columns) -> bool:
+    """Count the points of each tag; True if there is a tag that was not there before."""
+    number = np.bincount(points.tag, minlength=len(points.tags)).tolist()
+    new = False
+    for tag, n in zip(points.tags, number, strict=True):
+        if n:
+            new |= tag not in run.counts
+            run.counts[tag] = run.counts.get(tag, 0) + n
+            run.points += n
+    return new
+
+
+def tie(run: Watched, plan: RunPlan, now: WallTime) -> list[Transition]:
+    """Give the run's tags their meaning, and tie the rules to the series there are."""
+    run.plan_version = plan.version
+    run.traits = roles.traits(run.counts)
+    run.assigned = roles.assign(run.counts, plan.pins)
+    found = evaluate.subjects(plan.rules_for(run.key), run.assigned, run.counts)
+    for tag in set(run.assigned).union(*(s.tags.values() for s in found)):
+        run.windows.setdefault(tag, Window())
+    before = {(b.subject.rule.id, b.subject.name, *b.subject.tags.items()): b for b in run.bounds}
+    run.bounds = [_bind(run, s, before.get((s.rule.id, s.name, *s.tags.items()))) for s in found]
+    return _drop_untied(run, now)
+
+
+def _drop_untied(run: Watched, now: WallTime) -> list[Transition]:
+    """Close alerts of this try that no rule speaks for any more (a better series, a reload)."""
+    tied = {bound.slot for bound in run.bounds}
+    lost = [a for a in run.alerts.values() if a.attempt == run.attempt and a.slot not in tied]
+    return run.close_all([a for a in lost if a.open], AlertState.RESOLVED, now)
+
+
+def _bind(run: Watched, subject: Subject, before: Bound | None) -> Bound:
+    if before is not None and before.subject.rule is subject.rule:
+        return before
+    slot = Slot(subject.rule.id, run.key, run.attempt, subject.name)
+    windows = {name: run.windows[tag] for name, tag in subject.tags.items()}
+    better = {
+        name: run.assigned[tag].better if tag in run.assigned else Better.LOWER
+        for name, tag in subject.tags.items()
+    }
+    return Bound(subject, slot, windows, better)
+
+
+# -------------------------------------------------------------------------------- judging
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Cut:
+    """After which point (index into the part) which tag's rules look; ``full``: all of them."""
+
+    at: int
+    tag: str
+    full: bool
+
+
+def _judge_part(run: Watched, part: Columns, plan: RunPlan, moment: Moment) -> list[Transition]:
+    """Extend the windows cut by cut and let the rules look."""
+    where = _positions(run, part)
+    by_trigger: dict[str, list[Bound]] = {}
+    for bound in run.bounds:
+        if not bound.subject.detector.timed and bound.subject.trigger in where:
+            by_trigger.setdefault(bound.subject.trigger, []).append(bound)
+    cuts = sorted(
+        cut
+        for tag, bounds in by_trigger.items()
+        for cut in _cuts(run, tag, bounds, part, where[tag], moment)
+    )
+    taken = dict.fromkeys(where, 0)
+    facts, labels = run.facts(), plan.labels_for(run.key)
+    said: list[Transition] = []
+    for cut in cuts:
+        now = float(part.wall_time[cut.at]) if moment.recorded else moment.now
+        for bound in by_trigger[cut.tag]:
+            if not cut.full and bound.subject.detector.events is None:
+                continue
+            for tag in bound.subject.tags.values():
+                _extend(run.windows[tag], part, where.get(tag), taken, tag, cut.at)
+            hushed = _hushed(run, bound)
+            verdict = UNKNOWN if hushed else evaluate.judge(bound, facts, now)
+            said += _advance(run, bound, verdict, labels, now)
+    for tag in where:
+        _extend(run.windows[tag], part, where[tag], taken, tag, len(part))
+    return said
+
+
+def _positions(run: Watched, part: Columns) -> dict[str, npt.NDArray[np.intp]]:
+    """Return, for each tag with a window, the indices of its points, in order."""
+    order = np.argsort(part.tag, kind="stable")
+    present, starts = np.unique(part.tag[order], return_index=True)
+    pieces = np.split(order, starts[1:])
+    found = {part.tags[t]: piece for t, piece in zip(present, pieces, strict=True)}
+    return {tag: at for tag, at in found.items() if tag in run.windows}
+
+
+def _extend(
+    window: Window,
+    part: Columns,
+    at: npt.NDArray[np.intp] | None,
+    taken: dict[str, int],
+    tag: str,
+    until: int,
+) -> None:
+    """Bring one window up to index ``until``, inclusive."""
+    if at is None:
+        return
+    start = taken[tag]
+    stop = int(np.searchsorted(at, until, side="right"))
+    if stop > start:
+        new = at[start:stop]
+        window.extend(part.step[new], part.wall_time[new], part.value[new])
+        taken[tag] = stop
+
+
+def _cuts(
+    run: Watched,
+    tag: str,
+    bounds: Sequence[Bound],
+    part: Columns,
+    at: npt.NDArray[np.intp],
+    moment: Moment,
+) -> Iterator[_Cut]:
+    """Yield where ``tag``'s rules look: its checkpoints, and the points that events mark.
+
+    Points already judged are passed over. Of history before ``judge_from`` only the newest
+    checkpoint is looked at, and only if no later one follows.
+    """
+    window = run.windows[tag]
+    before, judged = window.count, run.judged.get(tag, 0)
+    marked = np.zeros(len(at), bool)
+    for bound in bounds:
+        marked |= _marks(bound, window, part.value[at])
+    full = np.zeros(len(at), bool)
+    count = next_checkpoint(before)
+    while count <= before + len(at):
+        full[count - before - 1] = True
+        count = next_checkpoint(count)
+    looks = full | marked
+    looks[: max(0, judged - before)] = False
+    history = part.wall_time[at] < moment.judge_from
+    if history.any():
+        newest = np.flatnonzero(looks & full & history)[-1:]
+        live = looks & ~history
+        if not live.any():
+            live[newest] = True
+        looks = live
+    for i in np.flatnonzero(looks).tolist():
+        yield _Cut(int(at[i]), tag, bool(full[i]))
+
+
+def _marks(bound: Bound, window: Window, values: Floats) -> npt.NDArray[np.bool_]:
+    events = bound.subject.detector.events
+    if events is None:
+        return np.zeros(len(values), bool)
+    return events(window, values, bound.subject.rule.params)
+
+
+def _hushed(run: Watched, bound: Bound) -> bool:
+    """Whether a stronger finding of the same try makes this one not worth saying."""
+    firing = [a.detector for a in run.firing if a.attempt == run.attempt and not a.shadow]
+    return bool(firing) and silenced(bound.subject.detector.name, firing)
+
+
+def _advance(
+    run: Watched, bound: Bound, verdict: Verdict, labels: Mapping[str, str], now: WallTime
+) -> tuple[Transition, ...]:
+    """Move the alert of one bound rule on, and remember what was said."""
+    trigger = bound.windows.get(bound.subject.detector.trigger)
+    step = trigger.last_step if trigger else run.last_step
+    points = trigger.count if trigger else run.points
+    bound.verdict, bound.seen = verdict, (step, points)
+    held = run.alerts.get(bound.slot)
+    look = life.Look(
+        rule=bound.subject.rule,
+        slot=bound.slot,
+        now=now,
+        step=step,
+        points=points,
+        inputs=bound.subject.tags,
+        labels=labels,
+    )
+    alert, said = life.advance(held, verdict, look)
+    if alert is None:
+        run.alerts.pop(bound.slot, None)
+    else:
+        run.alerts[bound.slot] = alert
+    return said
+
+
+# -------------------------------------------------------------------------------- time
+
+
+def look(
+    run: Watched, plan: RunPlan, now: WallTime, siblings: Mapping[int, int]
+) -> list[Transition]:
+    """Judge what time alone decides: rules of the clock, holds, and how the run is doing.
+
+    ``siblings``: step -> how many finished neighbours ended there. Call it in ticks that brought
+    nothing new as well.
+    """
+    if run.state in IDLE:
+        return []
+    facts, labels = run.facts(siblings), plan.labels_for(run.key)
+    silence = now - run.seen_at
+    if run.finished or (facts.finished and silence > max(QUIET, 3 * _or0(facts.interval))):
+        run.state = RunState.FINISHED
+        return run.close(AlertState.ENDED, now)
+    if silence > plan.ended_after:
+        run.state = RunState.ENDED
+        return run.close(AlertState.ENDED, now)
+    said = [] if run.plan_version == plan.version else tie(run, plan, now)
+    for bound in run.bounds:
+        if bound.subject.detector.timed:
+            hushed = _hushed(run, bound)
+            verdict = UNKNOWN if hushed else evaluate.judge(bound, facts, now)
+            said += _advance(run, bound, verdict, labels, now)
+        elif _waiting(run, bound):
+            said += _advance(run, bound, bound.verdict, labels, now)
+    stalled = any(a.detector == "stalled" for a in run.firing)
+    run.state = RunState.STALLED if stalled else RunState.RUNNING
+    return said
+
+
+def _waiting(run: Watched, bound: Bound) -> bool:
+    """Whether an alert waits for time to pass: its ``for``, or its ``keep_firing_for``."""
+    alert = run.alerts.get(bound.slot)
+    return alert is not None and (
+        alert.state is AlertState.PENDING
+        or (alert.state is AlertState.FIRING and alert.ok_at is not None)
+    )
+
+
+def _or0(seconds: float) -> float:
+    return 0.0 if math.isnan(seconds) else seconds
+
+
+def vanish(run: Watched, now: WallTime) -> list[Transition]:
+    """Note that the run's directory was removed."""
+    run.state = RunState.GONE
+    return run.close(AlertState.ENDED, now)

@@ -1,0 +1,251 @@
+"""What happens in a tick? All of it pure: what was read comes in as a ``Poll``, time as ``now``.
+
+There is no file, socket, database, thread or clock here. The service, a scan and a pack's test
+run this same function.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from watcher import alerts as life
+from watcher import judging
+from watcher.judging import Moment
+from watcher.model import (
+    OK,
+    Alert,
+    Batch,
+    Poll,
+    Rule,
+    RunKey,
+    RunState,
+    Severity,
+    Slot,
+    Status,
+    Transition,
+    Verdict,
+    WallTime,
+)
+from watcher.roles import Pin
+from watcher.runs import place
+from watcher.watched import Watched
+
+ROOT_RULE = Rule(
+    alert="RootUnreachable",
+    detector="unreachable",
+    inputs={},
+    params=None,
+    severity=Severity.CRITICAL,
+    annotations={"summary": "the watcher cannot read {root}: {reason}"},
+    origin="built in",
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is asked of every tick: the rules, who they may see, and how runs are told apart.
+
+    ``grants``: the roots a team's rules may look at; a team that is not named sees them all.
+    ``labels`` gives a run's labels from its path. ``grouping`` per root, True where not named.
+    ``version`` differs whenever rules or pins differ. ``ended_after``: seconds of silence after
+    which a run without a sign of completion has ended.
+    """
+
+    rules: tuple[Rule, ...]
+    pins: tuple[Pin, ...] = ()
+    grants: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    labels: Callable[[RunKey], Mapping[str, str]] = field(default=lambda run: {})
+    grouping: Mapping[str, bool] = field(default_factory=dict)
+    ended_after: float = 6 * 3600.0
+    version: int = 0
+
+    def labels_for(self, run: RunKey) -> Mapping[str, str]:
+        """Return the run's labels, from its path."""
+        return self.labels(run)
+
+    def rules_for(self, run: RunKey) -> Sequence[Rule]:
+        """Return the rules that may look at ``run``: the team may see its root, and it matches."""
+        labels = self.labels(run)
+        return [
+            rule
+            for rule in self.rules
+            if run.root in self.grants.get(rule.team, (run.root,))
+            and judging.evaluate.applies(rule, run, labels)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRun:
+    """What the store remembers of a run, so that points read again are not judged again."""
+
+    attempt: int
+    judged: Mapping[str, int]
+    alerts: tuple[Alert, ...]
+    state: RunState = RunState.RUNNING
+
+
+@dataclass(slots=True)
+class State:
+    """All that a tick moves on. ``known``: what the store remembers of runs not yet seen again.
+
+    ``judge_from``: points recorded before it are history (§3: catch-up).
+    """
+
+    runs: dict[RunKey, Watched] = field(default_factory=dict)
+    places: dict[RunKey, tuple[RunKey, str]] = field(default_factory=dict)  # directory -> run
+    roots: dict[Slot, Alert] = field(default_factory=dict)
+    known: dict[RunKey, KnownRun] = field(default_factory=dict)
+    judge_from: WallTime = -math.inf
+
+    def alerts(self) -> list[Alert]:
+        """Every alert held, open or last closed of its slot."""
+        held = [a for run in self.runs.values() for a in run.alerts.values()]
+        return [*held, *self.roots.values()]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a tick changed: alerts' steps in order, and the runs whose record is to be saved."""
+
+    transitions: tuple[Transition, ...]
+    changed: tuple[Watched, ...]
+
+
+def tick(
+    state: State, poll: Poll, plan: Plan, now: WallTime, *, recorded: bool = False
+) -> Outcome:
+    """Move ``state`` on by what a poll brought and by the time that passed.
+
+    1. Sort the batches to the runs they belong to.
+    2. Let each run take its points, judged at its own checkpoints.
+    3. Let each run look at the clock; not those under a root that cannot be read.
+    """
+    said: list[Transition] = []
+    changed: dict[RunKey, Watched] = {}
+    for key, rounds in _by_run(state, poll.batches, plan).items():
+        run = state.runs[key]
+        for batches in rounds:
+            moment = Moment(now, state.judge_from, recorded)
+            said += judging.absorb(run, batches, plan, moment)
+        changed[key] = run
+    said += _vanished(state, poll.batches, now, changed)
+    said += _roots(state, poll, plan, now)
+    siblings = _siblings(state)
+    for key, run in state.runs.items():
+        if key.root in poll.unreachable:
+            continue
+        before = run.state
+        steps = judging.look(run, plan, now, siblings.get(_parent(key), {}))
+        if steps or run.state is not before:
+            changed[key] = run
+        said += steps
+    return Outcome(tuple(said), tuple(changed.values()))
+
+
+def _by_run(
+    state: State, batches: Iterable[Batch], plan: Plan
+) -> dict[RunKey, list[list[tuple[str, Batch]]]]:
+    """Sort batches to runs, in rounds: of each directory the next batch, earlier tries first."""
+    queues: dict[RunKey, dict[RunKey, list[Batch]]] = defaultdict(lambda: defaultdict(list))
+    for batch in batches:
+        if batch.gone:
+            continue
+        if batch.run not in state.places:
+            if not len(batch.points):
+                continue  # nothing tells yet whose directory it is
+            where = place(
+                batch.run.run, batch.points.tags, grouping=plan.grouping.get(batch.run.root, True)
+            )
+            state.places[batch.run] = RunKey(batch.run.root, where.run), where.prefix
+        queues[state.places[batch.run][0]][batch.run].append(batch)
+    return {key: _rounds(_watched(state, key), state, of) for key, of in queues.items()}
+
+
+def _watched(state: State, key: RunKey) -> Watched:
+    if key not in state.runs:
+        run = state.runs[key] = Watched(key)
+        if (known := state.known.pop(key, None)) is not None:
+            run.attempt, run.judged, run.state = known.attempt, dict(known.judged), known.state
+            run.alerts = {a.slot: a for a in known.alerts}
+    return state.runs[key]
+
+
+def _rounds(
+    run: Watched, state: State, queues: Mapping[RunKey, list[Batch]]
+) -> list[list[tuple[str, Batch]]]:
+    waiting = {d: _unseen_history(run, d, b) for d, b in queues.items()}
+    rounds = []
+    while waiting := {d: b for d, b in waiting.items() if b}:
+        attempt = min(b[0].attempt for b in waiting.values())
+        first = {d: b.pop(0) for d, b in waiting.items() if b[0].attempt == attempt}
+        rounds.append([(state.places[d][1], batch) for d, batch in first.items()])
+    return rounds
+
+
+def _unseen_history(run: Watched, directory: RunKey, batches: list[Batch]) -> list[Batch]:
+    """Of a directory read again after a restart, take only what was not taken back since."""
+    if directory.run in run.members or not run.judged:
+        return list(batches)
+    newest = [b for b in batches if b.attempt >= run.attempt]
+    starts = [i for i, b in enumerate(newest) if b.fresh]
+    return newest[starts[-1] :] if starts else newest
+
+
+def _vanished(
+    state: State, batches: Iterable[Batch], now: WallTime, changed: dict[RunKey, Watched]
+) -> list[Transition]:
+    """Note removed directories; a run is gone when its last directory is."""
+    said: list[Transition] = []
+    for batch in batches:
+        if not batch.gone or batch.run not in state.places:
+            continue
+        key = state.places.pop(batch.run)[0]
+        run = state.runs[key]
+        run.members.pop(batch.run.run, None)
+        if not run.members:
+            said += judging.vanish(run, now)
+            changed[key] = run
+    return said
+
+
+def _roots(state: State, poll: Poll, plan: Plan, now: WallTime) -> list[Transition]:
+    """One alert for a root that cannot be read, none for its runs."""
+    said: list[Transition] = []
+    slots = {slot.run.root: slot for slot in state.roots}
+    for root in {*poll.unreachable, *slots}:
+        slot = slots.get(root) or Slot(ROOT_RULE.id, RunKey(root, "."), 0, "")
+        why = poll.unreachable.get(root)
+        verdict = OK if why is None else Verdict(Status.BREACH, why, advice="unreachable")
+        look = life.Look(
+            rule=ROOT_RULE,
+            slot=slot,
+            now=now,
+            step=None,
+            points=0,
+            inputs={},
+            labels=plan.labels_for(slot.run),
+            severity=Severity.CRITICAL,
+        )
+        alert, steps = life.advance(state.roots.get(slot), verdict, look)
+        if alert is None:
+            state.roots.pop(slot, None)
+        else:
+            state.roots[slot] = alert
+        said += steps
+    return said
+
+
+def _siblings(state: State) -> dict[str, Counter[int]]:
+    """Count, per parent directory, at which steps finished runs ended."""
+    ends: dict[str, Counter[int]] = defaultdict(Counter)
+    for key, run in state.runs.items():
+        if run.state in (RunState.FINISHED, RunState.ENDED):
+            ends[_parent(key)][run.last_step] += 1
+    return ends
+
+
+def _parent(key: RunKey) -> str:
+    return f"{key.root}\n{key.run.rpartition('/')[0]}"

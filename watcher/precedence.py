@@ -1,0 +1,40 @@
+"""One fault, one alert: which finding makes which others of the same run not worth saying?
+
+While an alert fires, verdicts that it silences count as UNKNOWN for the same attempt of the run:
+nothing new is said, and what is already firing stays. A message is not sent for what is silenced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+_LEARNING = frozenset({"plateau", "underfitting", "slow_learning"})
+
+# The stronger finding, and the weaker ones that it silences. Free of loops.
+SILENCES: Mapping[str, frozenset[str]] = {
+    # nothing that is said of numbers holds once they are NaN
+    "nan": _LEARNING
+    | {"divergence", "spike", "overfitting", "oscillation", "stalled", "throughput"},
+    # a loss that left its best for good is not also stuck, overfitted or spiking
+    "divergence": _LEARNING | {"spike", "overfitting"},
+    # the swings themselves look like spikes, and stop the descent
+    "oscillation": _LEARNING | {"spike"},
+    # validation that rises has stopped improving as well
+    "overfitting": _LEARNING,
+    "stalled": frozenset({"throughput"}),
+}
+
+# Names for much the same: the first that is said stays the only one.
+FIRST_COME: tuple[frozenset[str], ...] = (
+    _LEARNING,
+    frozenset({"divergence", "oscillation"}),
+)
+
+
+def silenced(detector: str, firing: Iterable[str]) -> bool:
+    """Whether a finding of ``detector`` goes without saying while ``firing`` detectors fire."""
+    return any(
+        detector in SILENCES.get(other, ())
+        or (other != detector and any({other, detector} <= group for group in FIRST_COME))
+        for other in firing
+    )

@@ -1,0 +1,243 @@
+"""What do the answers look like on a terminal? Lines out of surveys, tables and checks.
+
+Everything is a list of plain lines: what is printed where is the command line's business.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from watcher.agreement import agreement, read_labels
+from watcher.api import Survey, survey, survey_of
+from watcher.converged import converged
+from watcher.errors import InvalidInput, Problem, WatcherError
+from watcher.model import Alert, Role, Rule, WallTime
+from watcher.notify.message import as_json, number, steps
+from watcher.pipeline import Plan
+from watcher.rules import default_rules, load_pack, pack_files
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from watcher.watched import Watched
+
+_WRITERS = (".csv", ".parquet", ".feather")
+
+
+def rules_of(paths: Sequence[Path] | None) -> tuple[Rule, ...]:
+    """Return the rules of the packs under ``paths``, the shipped ones if there are none."""
+    if not paths:
+        return default_rules()
+    return tuple(rule for path in pack_files(paths) for rule in load_pack(path).rules)
+
+
+def survey_of_logs(
+    logdirs: Sequence[Path], rules: Sequence[Path] | None, now: WallTime | None, tbparse: bool
+) -> Survey:
+    """Scan ``logdirs``; with ``tbparse`` by its reader, as a second opinion on ours."""
+    plan = Plan(rules_of(rules))
+    if not tbparse:
+        return survey(logdirs, plan, now)
+    from watcher.source.oracle import poll_of
+
+    return survey_of(poll_of(logdirs), plan, now)
+
+
+# -------------------------------------------------------------------- scan
+
+
+def health(found: Survey) -> Iterator[str]:
+    """Say, a line a path, what could not be read wholly."""
+    for one in found.ailments:
+        skipped = f" ({one.skipped_bytes} bytes skipped)" if one.skipped_bytes else ""
+        yield f"{one.path}: {one.health.value}: {one.detail}{skipped}"
+
+
+def as_jsonl(found: Survey) -> Iterator[str]:
+    """One JSON object an alert."""
+    for alert in found.alerts:
+        yield json.dumps(as_json(alert))
+
+
+def as_text(found: Survey) -> Iterator[str]:
+    """One line an alert, then one line that counts."""
+    for alert in found.alerts:
+        at = steps(alert)
+        state = "" if alert.state.value == "firing" else f" ({alert.state.value})"
+        yield (
+            f"{alert.severity.value:<8} {_run(alert)}: {alert.alert}{state}"
+            f"{', ' + at if at else ''}: {alert.reason}"
+        )
+    kinds = Counter(a.detector for a in found.alerts)
+    said = ", ".join(f"{n} {name}" for name, n in kinds.most_common()) or "nothing to say"
+    yield f"{len(found.runs)} runs with scalars, {len(found.alerts)} findings: {said}"
+
+
+def _run(alert: Alert) -> str:
+    return f"{alert.run} (attempt {alert.attempt + 1})" if alert.attempt else alert.run
+
+
+def against_labels(found: Survey, table: Path) -> Iterator[str]:
+    """Say, per label, in how many runs the findings agree with it, and name the others."""
+    yield "label            runs  agree"
+    for row in agreement(read_labels(table), found.alerts):
+        yield f"{row.label:<16} {row.runs:>4}  {row.agreed:>4}  {row.agreed / row.runs:>4.0%}"
+        for other in row.others:
+            yield f"    not: {other}"
+
+
+def draw(found: Survey, directory: Path) -> None:
+    """Draw each finding as ``<run>-<alert>.png`` under ``directory``."""
+    from watcher.picture import picture
+
+    directory.mkdir(parents=True, exist_ok=True)
+    runs = {run.key: run for run in found.runs}
+    for number_, alert in enumerate(found.alerts):
+        png = picture(runs[alert.slot.run], alert)
+        if png is not None:
+            safe = "".join(c if c.isalnum() or c in "-." else "_" for c in alert.run)[-100:]
+            (directory / f"{number_:03d}-{safe}-{alert.alert}.png").write_bytes(png)
+
+
+# -------------------------------------------------------------------- explain
+
+
+def explained(found: Survey, only: str | None) -> Iterator[str]:
+    """Say what each tag means, what each rule sees and what it says, run by run."""
+    if not found.runs:
+        raise WatcherError("no scalars here; name a run's directory that holds event files")
+    names = {bound.subject.rule.alert for run in found.runs for bound in run.bounds}
+    if only is not None and only not in names:
+        these = ", ".join(sorted(names))
+        raise WatcherError(f"no rule {only} looks at this run; these do: {these}")
+    for run in found.runs:
+        yield from _explained_run(run, only)
+
+
+def _explained_run(run: Watched, only: str | None) -> Iterator[str]:
+    kind = "".join(
+        word
+        for word, true in (
+            (", reinforcement learning", run.traits.reinforcement),
+            (", adversarial", run.traits.adversarial),
+        )
+        if true
+    )
+    yield f"run {run.key.run}: {run.state.value}, attempt {run.attempt + 1}{kind}"
+    if (done := _convergence(run)) is not None:
+        yield f"  {done}"
+    yield "  tags"
+    width = max(len(tag) for tag in run.counts)
+    for tag, points in sorted(run.counts.items()):
+        meaning = run.assigned.get(tag)
+        said = "no role: not judged"
+        if meaning is not None:
+            main = ", main" if meaning.main else ""
+            better = f"{meaning.better.value} is better"
+            said = f"{meaning.role.value} ({better}), stem {meaning.stem}{main}"
+        yield f"    {tag:<{width}}  {points:>7} points  {said}"
+    yield "  rules"
+    for bound in run.bounds:
+        rule = bound.subject.rule
+        if only not in (None, rule.alert):
+            continue
+        sees = ", ".join(f"{name}={tag}" for name, tag in bound.subject.tags.items())
+        alert = run.alerts.get(bound.slot)
+        state = f", alert {alert.state.value}" if alert else ""
+        yield f"    {rule.alert} ({rule.detector}) sees {sees or 'the run as a whole'}"
+        reason = f": {bound.verdict.reason}" if bound.verdict.reason else ""
+        yield f"      says {bound.verdict.status.value}{state}{reason}"
+
+
+def _convergence(run: Watched) -> str | None:
+    """Say when this should have stopped, if it has converged."""
+    rates = [w for t, w in run.windows.items() if _is(run, t, Role.LEARNING_RATE)]
+    for role in (Role.VAL_LOSS, Role.TRAIN_LOSS):
+        for tag, window in run.windows.items():
+            if _is(run, tag, role) and run.assigned[tag].main:
+                done = converged(window, rates[0] if rates else None)
+                if done is not None:
+                    best = f"best {number(done.best_value)} at step {done.best_step}"
+                    return f"{tag} converged at step {done.step}, {best}: {done.reason}"
+    return None
+
+
+def _is(run: Watched, tag: str, role: Role) -> bool:
+    return tag in run.assigned and run.assigned[tag].role is role
+
+
+# -------------------------------------------------------------------- read
+
+
+def table(
+    logdir: Path,
+    output: Path | None,
+    *,
+    wide: bool,
+    superseded: bool,
+    warn: Callable[[str], None],
+) -> None:
+    """Write the scalars under ``logdir`` to ``output``, as CSV to stdout without one."""
+    import sys
+    import warnings
+
+    from watcher import frames
+
+    if output is not None and output.suffix not in _WRITERS:
+        raise WatcherError(f"{output}: ending not known; use one of {', '.join(_WRITERS)}")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        frame = frames.read_scalars(logdir, superseded="keep" if superseded else "drop")
+    for warning in caught:
+        warn(str(warning.message))
+    if wide:
+        frame = frames.wide(frame)
+    if output is None:
+        frame.to_csv(sys.stdout, index=False)
+    else:
+        _save(frame, output)
+
+
+def _save(frame: pd.DataFrame, output: Path) -> None:
+    try:
+        if output.suffix == ".csv":
+            frame.to_csv(output, index=False)
+        elif output.suffix == ".parquet":
+            frame.to_parquet(output, index=False)
+        else:
+            frame.to_feather(output)
+    except ImportError as error:
+        raise WatcherError(
+            f"{output}: {output.suffix} needs pyarrow; pip install 'tb-watcher[parquet]'"
+        ) from error
+
+
+# -------------------------------------------------------------------- check
+
+
+def problems(config: Path | None, packs: Sequence[Path]) -> tuple[list[Problem], str]:
+    """Return everything wrong with a config and packs, and what was checked."""
+    from watcher.config import check_environment, load_config
+
+    found: list[Problem] = []
+    checked: list[str] = []
+    if config is not None:
+        checked.append(str(config))
+        try:
+            loaded = load_config(config)
+            found += check_environment(loaded)
+        except InvalidInput as error:
+            found += error.problems
+    if packs or config is None:
+        paths = pack_files(packs or None)
+        checked.append(f"{len(paths)} rule packs")
+        for path in paths:
+            try:
+                load_pack(path)
+            except InvalidInput as error:
+                found += error.problems
+    return sorted(set(found)), " and ".join(checked)

@@ -1,0 +1,125 @@
+"""What does the service's state look like? Listings out of the database, as text or JSON.
+
+Reads only: the service may run meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from watcher.clock import SystemClock
+from watcher.config import load_config
+from watcher.errors import WatcherError
+from watcher.model import AlertState, RunState, WallTime
+from watcher.notify.message import as_json, plain
+from watcher.records import RunRow
+from watcher.store import Store
+
+_RECENT = 20  # closed alerts that are listed as text
+
+
+def page(what: str, config: Path | None, *, as_json: bool) -> tuple[list[str], int]:
+    """Return the lines of ``status``, ``alerts`` or ``runs``, and the exit code."""
+    if config is None:
+        raise WatcherError("name the service's config: -c config.toml")
+    state_dir = load_config(config).state_dir
+    if not state_dir:
+        raise WatcherError(f"{config}: no state_dir, so there is no state to look at; set one")
+    with Store.open(state_dir, read_only=True) as store:
+        if what == "alerts":
+            return _alerts(store, as_json)
+        if what == "runs":
+            return _runs(store, as_json), 0
+        return _status(store, as_json), 0
+
+
+def _alerts(store: Store, wanted_json: bool) -> tuple[list[str], int]:
+    found = [a for a in store.list_alerts() if a.state is not AlertState.PENDING]
+    firing = [a for a in found if a.state is AlertState.FIRING]
+    if wanted_json:
+        return [json.dumps([as_json(a) for a in found])], int(bool(firing))
+    closed = [a for a in found if a.state is not AlertState.FIRING][:_RECENT]
+    return [*map(plain, firing), *map(plain, closed), f"{len(firing)} firing"], int(bool(firing))
+
+
+def _runs(store: Store, wanted_json: bool) -> list[str]:
+    rows = sorted(store.list_runs(), key=lambda row: row.run)
+    if wanted_json:
+        return [json.dumps([_run_json(row) for row in rows])]
+    now = SystemClock().now()
+    return [*_run_lines(rows, now), f"{len(rows)} runs"]
+
+
+def _run_json(row: RunRow) -> dict[str, Any]:
+    return {
+        "root": row.run.root,
+        "run": row.run.run,
+        "state": row.state.value,
+        "attempt": row.attempt,
+        "first_seen": row.first_seen,
+        "last_seen": row.last_seen,
+    }
+
+
+def _run_lines(rows: list[RunRow], now: WallTime) -> Iterator[str]:
+    for row in rows:
+        tries = f", attempt {row.attempt + 1}" if row.attempt else ""
+        yield f"{row.state.value:<9} {row.run.run}{tries}, last bytes {_ago(now - row.last_seen)}"
+
+
+def _status(store: Store, wanted_json: bool) -> list[str]:
+    saved, deliveries, dead = store.load(), store.counts(), store.list_dead()
+    states = Counter(row.state for row in saved.runs.values())
+    firing = store.list_alerts(AlertState.FIRING)
+    if wanted_json:
+        return [
+            json.dumps(
+                {
+                    "last_tick": saved.tick_at,
+                    "runs": {state.value: states.get(state, 0) for state in RunState},
+                    "firing": len(firing),
+                    "receivers": [
+                        {
+                            "name": d.receiver,
+                            "queued": d.queued,
+                            "sent": d.sent,
+                            "dead": d.dead,
+                            "failures": d.failures,
+                            "error": d.error,
+                        }
+                        for d in deliveries
+                    ],
+                    "dead_letters": [
+                        {"id": notice.id, "receiver": notice.receiver, "why": why}
+                        for notice, why in dead
+                    ],
+                }
+            )
+        ]
+    now = SystemClock().now()
+    tick = "none yet" if saved.tick_at is None else _ago(now - saved.tick_at)
+    lines = [f"last change seen: {tick}"]
+    lines.append("runs: " + (", ".join(f"{n} {s.value}" for s, n in states.items()) or "none"))
+    lines.append(f"alerts: {len(firing)} firing")
+    for d in deliveries:
+        trouble = f"; failing {d.failures} times: {d.error}" if d.failures else ""
+        counts = f"{d.sent} sent, {d.queued} queued, {d.dead} given up"
+        lines.append(f"receiver {d.receiver}: {counts}{trouble}")
+    for notice, why in dead:
+        at = datetime.fromtimestamp(notice.queued_at, UTC).isoformat(timespec="seconds")
+        lines.append(f"given up: {notice.receiver}, queued {at}: {why}")
+    return lines
+
+
+def _ago(seconds: float) -> str:
+    if seconds < 0:
+        return "just now"
+    for name, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {name} ago"
+    return f"{seconds:.0f} s ago"

@@ -1,0 +1,242 @@
+"""What is held of one run: its windows, the rules tied to them, its alerts and how it is doing.
+
+A run is the unit of partition: everything here is about one run, and picklable, because it is
+what a checkpoint keeps. ``judging.py`` moves it on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import statistics
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from watcher import alerts as life
+from watcher.detectors import RunFacts
+from watcher.evaluate import Bound
+from watcher.model import (
+    Alert,
+    AlertState,
+    Batch,
+    Floats,
+    Ints,
+    Meaning,
+    Role,
+    RunKey,
+    RunState,
+    Slot,
+    Transition,
+    WallTime,
+)
+from watcher.roles import Traits
+from watcher.series import Window
+
+IDLE = frozenset({RunState.FINISHED, RunState.ENDED, RunState.GONE})
+_LR_ENDED = 0.02  # a learning rate at 2 % of its peak is at the end of its schedule
+_LR_POINTS = 8  # fewer say nothing of a schedule
+_SIBLINGS = 2  # finished neighbours that ended at the same step
+# what a framework writes once, when the training is over (HF Trainer)
+_SUMMARY_TAGS = ("train_runtime", "train/train_runtime", "total_flos", "train/total_flos")
+
+
+@dataclass(slots=True)
+class Pace:
+    """How often the run writes, by its own clock. Gaps of a restart are no pauses of the run."""
+
+    last: float = math.nan
+    longest: float = 0.0
+    interval: float = math.nan  # median seconds between writes, of the last 64
+    recent: deque[float] = field(default_factory=lambda: deque(maxlen=64))
+
+    def take(self, wall: Floats, step: Ints) -> None:
+        """Note the seconds between steps: float64[n] and int64[n] in order."""
+        at = wall[np.append(True, step[1:] != step[:-1])]
+        gaps = np.diff(at, prepend=self.last) if math.isfinite(self.last) else np.diff(at)
+        self.last = float(at[-1])
+        gaps = gaps[gaps > 0]
+        if len(gaps):
+            self.longest = max(self.longest, float(gaps.max()))
+            self.recent.extend(gaps[-64:].tolist())
+            self.interval = statistics.median(self.recent)
+
+
+@dataclass(slots=True)
+class Member:
+    """One run directory of the run: which try it is at, and its tags as the run knows them."""
+
+    attempt: int
+    tags: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class Watched:
+    """One run and all that is held of it.
+
+    ``counts`` has every tag of the attempt, ``windows`` those that mean something to a rule or a
+    chart, ``judged`` how many points of each were judged, so that points read again after a
+    restart are not judged twice.
+    """
+
+    key: RunKey
+    attempt: int = 0
+    state: RunState = RunState.RUNNING
+    started_at: WallTime = math.nan
+    seen_at: WallTime = -math.inf
+    finished: str = ""  # the sign of completion in its files
+    members: dict[str, Member] = field(default_factory=dict)  # by run directory
+    counts: dict[str, int] = field(default_factory=dict)
+    assigned: dict[str, Meaning] = field(default_factory=dict)
+    traits: Traits = field(default_factory=Traits)
+    windows: dict[str, Window] = field(default_factory=dict)
+    bounds: list[Bound] = field(default_factory=list)
+    alerts: dict[Slot, Alert] = field(default_factory=dict)
+    judged: dict[str, int] = field(default_factory=dict)
+    pace: Pace = field(default_factory=Pace)
+    last_step: int = 0
+    points: int = 0
+    plan_version: int = -1  # of the plan its rules were tied by
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave out how the rules were tied: they are code and config, and tied anew."""
+        kept = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return kept | {"bounds": [], "plan_version": -1}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        """Take what ``__getstate__`` kept."""
+        for name, value in state.items():
+            setattr(self, name, value)
+
+    # ---------------------------------------------------------------- what is known
+
+    def facts(self, siblings: Mapping[int, int] | None = None) -> RunFacts:
+        """Sum up the run for detectors. ``siblings``: step -> finished neighbours that end there.
+
+        Without it only the run's own points count, so that a verdict on a curve does not depend
+        on its neighbours.
+        """
+        return RunFacts(
+            started_at=self.started_at,
+            seen_at=self.seen_at,
+            interval=self.pace.interval,
+            longest_pause=self.pace.longest,
+            last_step=self.last_step,
+            points=self.points,
+            finished="" if siblings is None else self.completion(siblings),
+            adversarial=self.traits.adversarial,
+            reinforcement=self.traits.reinforcement,
+        )
+
+    def completion(self, siblings: Mapping[int, int]) -> str:
+        """Say why the run counts as complete, "" if nothing says so.
+
+        A sign in its files; a tag that a framework writes at the very end; a learning rate that
+        came down to the end of its schedule; finished neighbours that ended at the same step.
+        """
+        if self.finished:
+            return self.finished
+        for tag in _SUMMARY_TAGS:
+            if tag in self.counts:
+                return f"{tag} was written"
+        for tag, meaning in self.assigned.items():
+            if meaning.role is Role.LEARNING_RATE and _schedule_ended(self.windows[tag]):
+                return f"{tag} is at the end of its schedule"
+        if siblings.get(self.last_step, 0) >= _SIBLINGS:
+            return f"its neighbours ended at step {self.last_step} as well"
+        return ""
+
+    @property
+    def firing(self) -> list[Alert]:
+        """Alerts that fire, of any attempt."""
+        return [a for a in self.alerts.values() if a.state is AlertState.FIRING]
+
+    # ---------------------------------------------------------------- new tries and resumes
+
+    def open_batch(self, prefix: str, batch: Batch, now: WallTime) -> list[Transition]:
+        """Make room for a batch: a new try of the run, or one directory's history sent again.
+
+        The first batch of a directory changes nothing that is held: after a restart it is the
+        history of what the store already knows.
+        """
+        said: list[Transition] = []
+        member = self.members.get(batch.run.run)
+        if member is None:
+            member = self.members[batch.run.run] = Member(batch.attempt)
+            if batch.attempt > self.attempt:
+                said += self._start_over(batch.attempt, now)
+        else:
+            newer, member.attempt = batch.attempt > member.attempt, batch.attempt
+            if batch.attempt > self.attempt:
+                said += self._start_over(batch.attempt, now)
+            elif batch.fresh or newer:
+                self._forget(member, prefix, batch)
+            if batch.superseded_from is not None:
+                said += self._supersede(batch.superseded_from, now)
+        member.tags.update(prefix + tag for tag in batch.points.tags)
+        self.seen_at = max(self.seen_at, batch.seen_at)
+        self.finished = batch.signs.finished or ("" if len(batch.points) else self.finished)
+        if self.state in IDLE and len(batch.points):
+            self.state = RunState.RUNNING
+        return said
+
+    def _start_over(self, attempt: int, now: WallTime) -> list[Transition]:
+        earlier = [a for a in self.alerts.values() if a.open and a.attempt < attempt]
+        said = self.close_all(earlier, AlertState.ENDED, now)
+        self.attempt = attempt
+        self.alerts = {slot: a for slot, a in self.alerts.items() if slot.attempt == attempt}
+        for held in (self.counts, self.assigned, self.windows, self.judged, self.bounds):
+            held.clear()
+        self.pace = Pace()
+        self.started_at = math.nan
+        self.points = 0
+        self.plan_version = -1
+        return said
+
+    def _forget(self, member: Member, prefix: str, batch: Batch) -> None:
+        """Drop a directory's windows: its history is sent again, ``retained`` points of it old."""
+        old = batch.points.tag[: batch.retained]
+        kept = np.bincount(old, minlength=len(batch.points.tags)).tolist()
+        judged = {prefix + tag: n for tag, n in zip(batch.points.tags, kept, strict=True)}
+        for tag in member.tags:
+            self.points -= self.counts.pop(tag, 0)
+            self.windows.pop(tag, None)
+            self.judged[tag] = min(self.judged.get(tag, 0), judged.get(tag, 0))
+        member.tags.clear()
+        self.bounds.clear()
+        self.pace.last = math.nan
+        self.plan_version = -1
+
+    def _supersede(self, step: int, now: WallTime) -> list[Transition]:
+        """Close what was found at steps that a resume took back."""
+        taken = [a for a in self.alerts.values() if a.open and (a.onset_step or 0) >= step]
+        return self.close_all(taken, AlertState.SUPERSEDED, now)
+
+    def close(self, state: AlertState, now: WallTime) -> list[Transition]:
+        """Close every open alert because the run, or this try of it, is over."""
+        return self.close_all([a for a in self.alerts.values() if a.open], state, now)
+
+    def close_all(self, alerts: list[Alert], state: AlertState, now: WallTime) -> list[Transition]:
+        """Close the given open alerts; those that nobody has heard of just go."""
+        said = []
+        for alert in alerts:
+            if alert.state is AlertState.PENDING:
+                del self.alerts[alert.slot]
+                continue
+            closed, transition = life.close(alert, state, now, self.last_step)
+            self.alerts[alert.slot] = closed
+            said.append(transition)
+        return said
+
+
+def _schedule_ended(rate: Window) -> bool:
+    """Whether a learning rate came down to its end, and is not just warming up."""
+    peak = rate.extremes
+    return (
+        len(rate) >= _LR_POINTS
+        and peak.high > 0
+        and peak.high_step < rate.last_step
+        and rate.last_value <= _LR_ENDED * peak.high
+    )

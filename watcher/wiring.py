@@ -1,0 +1,65 @@
+"""How does a config become parts? Plan, source options, receivers: one function each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from watcher.config import Config, Receiver, Root
+from watcher.model import RunKey
+from watcher.notify.base import Notifier
+from watcher.notify.console import Console
+from watcher.pipeline import Plan
+from watcher.source.logdir import SourceOptions
+
+
+def plan_of(config: Config, version: int) -> Plan:
+    """Return what every tick is asked; InvalidInput with every problem of every pack."""
+
+    def labels(run: RunKey) -> Mapping[str, str]:
+        return config.labels_for(run.root, run.run)
+
+    return Plan(
+        rules=config.load_rules(),
+        pins=config.pins,
+        grants=config.grants(),
+        labels=labels,
+        grouping={root.path: root.grouping for root in config.roots},
+        ended_after=config.ended_after,
+        version=version,
+    )
+
+
+def source_options(root: Root) -> SourceOptions:
+    """Return how a root is read."""
+    return SourceOptions(
+        symlinks=root.symlinks,
+        prune=root.prune,
+        corrupt_grace=root.corrupt_grace,
+        done_markers=root.done_markers,
+    )
+
+
+def notifiers(config: Config) -> dict[str, Notifier]:
+    """Return the receivers by name; WatcherError if a secret cannot be read."""
+    return {name: _notifier(receiver) for name, receiver in config.receivers.items()}
+
+
+def _notifier(receiver: Receiver) -> Notifier:
+    if receiver.type == "slack":
+        from watcher.notify.slack import Slack
+
+        assert receiver.token is not None  # the config's model asks for it
+        address = {"api": receiver.api_url} if receiver.api_url else {}
+        return Slack(
+            receiver.token.read(),
+            receiver.channel,
+            mention=receiver.mention,
+            timeout=max(1, round(receiver.timeout)),
+            **address,
+        )
+    if receiver.type == "webhook":
+        from watcher.notify.webhook import Webhook
+
+        secret = receiver.secret.read().encode() if receiver.secret else b""
+        return Webhook(receiver.url, secret, receiver.timeout)
+    return Console()
