@@ -20,7 +20,9 @@ class EventLog:
         self.path = directory / f"events.out.tfevents.{int(start)}.{name}"
         self._file = self.path.open("ab")
         self._writer = RecordWriter(self._file)
-        self._writer.write(Event(wall_time=start, file_version="brain.Event:2").SerializeToString())
+        self._writer.write(
+            Event(wall_time=start, file_version="brain.Event:2").SerializeToString()
+        )
         self._file.flush()
 
     def add(self, step: int, scalars: Mapping[str, float], wall_time: float | None = None) -> None:

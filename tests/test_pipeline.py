@@ -1,4 +1,4 @@
-"""Tests of the tick: runs, tries, resumes, restarts, ends. With a detector simple enough to see."""
+"""Tests of the tick: runs, tries, resumes, restarts, ends, with the simplest of detectors."""
 
 from __future__ import annotations
 
@@ -115,7 +115,9 @@ def test_a_resume_from_before_the_fault_supersedes_its_alert():
 def test_a_resume_from_after_the_onset_keeps_the_alert():
     state = State()
     tick(state, Poll((batch({"loss": HIGH}, fresh=True),)), UNTIMED, at(9))
-    resumed = batch({"loss": [*HIGH[:8], 9.0, 9.0, 9.0]}, fresh=True, superseded_from=8, retained=8)
+    resumed = batch(
+        {"loss": [*HIGH[:8], 9.0, 9.0, 9.0]}, fresh=True, superseded_from=8, retained=8
+    )
     out = tick(state, Poll((resumed,)), UNTIMED, at(20))
     assert out.transitions == ()
     assert [a.state for a in state.alerts()] == [AlertState.FIRING]

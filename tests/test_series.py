@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import pickle
 
@@ -30,7 +31,7 @@ def arrays(points):
 def grown(step, wall, value, cuts):
     window = Window()
     edges = [0, *sorted(cuts), len(step)]
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in itertools.pairwise(edges):
         window.extend(step[start:stop], wall[start:stop], value[start:stop])
     return window
 

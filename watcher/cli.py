@@ -106,7 +106,8 @@ def _answering(command: Callable[..., int]) -> Callable[..., None]:
 def _complain(line: str) -> None:
     from watcher.notify.message import clean
 
-    print(clean(line), file=sys.stderr)  # noqa: T201 - the terminal is this module's output
+    for part in line.splitlines():  # an expression's error has a caret on a line of its own
+        print(clean(part), file=sys.stderr)  # noqa: T201 - the terminal is this module's output
 
 
 def _say(line: str = "") -> None:

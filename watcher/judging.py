@@ -29,7 +29,6 @@ from watcher.model import (
     Rule,
     RunKey,
     RunState,
-    Severity,
     Slot,
     Transition,
     Verdict,

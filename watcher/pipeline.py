@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from watcher import alerts as life
 from watcher import judging
+from watcher.evaluate import applies
 from watcher.judging import Moment
 from watcher.model import (
     OK,
@@ -72,8 +73,7 @@ class Plan:
         return [
             rule
             for rule in self.rules
-            if run.root in self.grants.get(rule.team, (run.root,))
-            and judging.evaluate.applies(rule, run, labels)
+            if run.root in self.grants.get(rule.team, (run.root,)) and applies(rule, run, labels)
         ]
 
 

@@ -17,8 +17,8 @@ SILENCES: Mapping[str, frozenset[str]] = {
     | {"divergence", "spike", "overfitting", "oscillation", "stalled", "throughput"},
     # a loss that left its best for good is not also stuck, overfitted or spiking
     "divergence": _LEARNING | {"spike", "overfitting"},
-    # the swings themselves look like spikes, and stop the descent
-    "oscillation": _LEARNING | {"spike"},
+    # the swings themselves look like spikes and rises, and stop the descent
+    "oscillation": _LEARNING | {"spike", "overfitting"},
     # validation that rises has stopped improving as well
     "overfitting": _LEARNING,
     "stalled": frozenset({"throughput"}),

@@ -46,16 +46,15 @@ def notifiers(config: Config) -> dict[str, Notifier]:
 
 def _notifier(receiver: Receiver) -> Notifier:
     if receiver.type == "slack":
-        from watcher.notify.slack import Slack
+        from watcher.notify.slack import SLACK_API, Slack
 
         assert receiver.token is not None  # the config's model asks for it
-        address = {"api": receiver.api_url} if receiver.api_url else {}
         return Slack(
             receiver.token.read(),
             receiver.channel,
             mention=receiver.mention,
             timeout=max(1, round(receiver.timeout)),
-            **address,
+            api=receiver.api_url or SLACK_API,
         )
     if receiver.type == "webhook":
         from watcher.notify.webhook import Webhook

@@ -176,6 +176,6 @@ def test_no_text_gets_out_of_its_line_or_its_block(text: str) -> None:
 
 def test_every_field_of_an_alert_is_either_shown_or_internal() -> None:
     shown = set(as_json(an_alert())) | {"slot", "fingerprint", "best_value", "annotations", "team"}
-    internal = {"shadow", "resolved_at"}
+    internal = {"shadow", "resolved_at", "advice_key"}
     rest = {f.name for f in fields(Alert)} - shown - internal
     assert all(name.startswith(("active_", "ok_")) for name in rest)

@@ -12,6 +12,7 @@ import numpy as np
 from watcher.model import Floats
 
 SHORT = 24  # points: fewer are judged as evaluations, each of which people look at
+CORRELATED = 1.4  # a correlation of 0.4 from point to point hides this factor of the spread
 _MAD = 1.4826  # makes a median absolute deviation a standard deviation, under normal noise
 
 
@@ -25,21 +26,21 @@ def as_scale(value: Floats) -> tuple[Floats, bool]:
 def spread(value: Floats) -> float:
     """Return the noise of single points about their course, as a standard deviation; 0 if short.
 
-    From second differences, where the course is a line; neighbours' correlation is allowed for by
-    taking the larger of that and of differences two apart, less their drift. Of a short curve,
-    where every bend would count as noise, from third differences if they say less.
+    From second differences, where the course is a line; ``CORRELATED`` allows for batches that
+    resemble their neighbours. Of a short curve that turns cleanly (its last three changes go one
+    way), where every bend would count as noise, from third differences if they say less.
     """
     if len(value) < 6:
         return 0.0
     change = np.diff(value)
     bend = np.diff(change)
     # differences of order k of independent noise of spread 1 have the spread in the divisor
-    local = _MAD * float(np.median(np.abs(bend))) / 2.4495
-    if len(value) < SHORT:
-        return min(local, _MAD * float(np.median(np.abs(np.diff(bend)))) / 4.4721)
-    apart = value[2:] - value[:-2]
-    apart = np.abs(apart - np.median(apart))
-    return max(local, _MAD * float(np.median(apart)) / 1.4142)
+    second = _MAD * float(np.median(np.abs(bend))) / 2.4495
+    if len(value) >= SHORT:
+        return CORRELATED * second
+    third = _MAD * float(np.median(np.abs(np.diff(bend)))) / 4.4721
+    clean = abs(float(np.sign(change[-3:]).sum())) == 3
+    return min(second, third) if clean else max(second, third)
 
 
 def finite(step: np.ndarray, value: Floats) -> tuple[np.ndarray, Floats]:

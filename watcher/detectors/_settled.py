@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from watcher.detectors._trend import Trend, finite, opening, scale, trend
-from watcher.model import Floats, Ints
+from watcher.detectors._trend import Trend, batches, finite, opening, scale, trend
+from watcher.model import Floats
 from watcher.series import Window
 
 
@@ -23,7 +23,7 @@ class Rest:
     """Where a curve rests: ``level`` of its last part, ``start`` it came from, both in its unit.
 
     ``since`` is the step from which on it has stayed there, ``points`` how many have followed.
-    ``fallen``: part of the start that is gone; of a loss that crosses zero, 1 (nothing to compare).
+    ``fallen``: part of the start that is gone; 1 for a loss that crosses zero.
     """
 
     level: float
@@ -49,6 +49,7 @@ class Flat:
     trifle: float = 0.004
 
 
+RISEN = 0.1  # of the level, above the lowest tenth of the curve: what lies higher came from below
 LONGER = (1.0, 1.5, 2.0)  # a noisy curve shows over a longer stretch that it is flat
 
 
@@ -58,18 +59,23 @@ def at_rest(window: Window, flat: Flat) -> Rest | None:
         return None
     step, value = finite(window)
     n = len(value)
+    if n < flat.points + 2:
+        return None
     first = opening(value)
     low, high = float(value[first:].min()), float(value[first:].max())
+    lowest = float(batches(value[first:]).min())
     for longer in LONGER:
         last = max(flat.points, int(n * flat.part * longer))
         if n < last + 2:
             return None
         line = trend(value[-last:])
         unit = abs(line.level) if low > 0 else high - low
-        if _flat(line, flat, longer * unit):
+        if _flat(line, flat.margin * longer * unit, flat.trifle * unit):
             break
     else:
         return None
+    if line.level - lowest > RISEN * unit:
+        return None  # it rests where it rose to
     start = max(float(value[first]), window.first_value if first == 0 else -np.inf)
     fallen = 1 - line.level / start if start > 0 and low > 0 else 1.0
     at = _since(value, n - last, line.level, flat.margin * unit)
@@ -77,12 +83,12 @@ def at_rest(window: Window, flat: Flat) -> Rest | None:
     return Rest(line.level, start, int(step[at]), n - at, fallen, last / n, rise)
 
 
-def _flat(line: Trend, flat: Flat, unit: float) -> bool:
-    """Whether a change of ``margin`` can be ruled out, and none but a trifle is likely."""
+def _flat(line: Trend, margin: float, trifle: float) -> bool:
+    """Whether winning ``margin`` can be ruled out, and no more than a trifle is likely."""
     won = -line.rise
-    if won + line.doubt > flat.margin * unit or won < -flat.margin * unit:
+    if won + line.doubt > margin or won < -margin:
         return False
-    return won <= flat.trifle * unit or not line.likely_falls()
+    return won <= trifle or not line.likely_falls()
 
 
 def _since(value: Floats, known: int, level: float, tolerance: float) -> int:

@@ -65,7 +65,7 @@ class Trend:
 
 @functools.lru_cache(maxsize=4096)
 def _plan(n: int) -> tuple[npt.NDArray[np.intp], Floats, Floats, float]:
-    """Return where the batches of ``n`` points start, their sizes, centred places, their square."""
+    """Return where the batches of ``n`` points start, their sizes, places and their square."""
     k = min(n, BATCHES)
     edges = np.arange(k + 1) * n // k
     middle = (edges[1:] + edges[:-1] - 1) / 2
@@ -92,7 +92,7 @@ def trend(values: Floats) -> Trend:
 
 
 def finite(window: Window) -> tuple[Ints, Floats]:
-    """Return steps and values of the whole curve, without the buckets that hold no finite value."""
+    """Return steps and values of the whole curve, without what is not finite."""
     curve = window.curve
     good = np.isfinite(curve.mean)
     if good.all():
@@ -128,10 +128,11 @@ def scale(values: Floats, level: float) -> float:
 
 
 def warming_up(lr: Window | None) -> bool:
-    """Whether the learning rate still climbs towards its first peak."""
+    """Whether the learning rate still climbs: at its highest, and higher than a little ago."""
     if lr is None or len(lr) < 2:
         return False
-    return lr.last_value >= lr.extremes.high > 1.02 * float(lr.value[-2])
+    ago = lr.value[-2 - len(lr.value) // 8 :][0]
+    return lr.last_value >= lr.extremes.high > 1.02 * float(ago)
 
 
 def annealed(lr: Window | None) -> bool:

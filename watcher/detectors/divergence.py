@@ -16,9 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from watcher.detectors import Inputs, detector
-from watcher.detectors._noise import finite, spread
+from watcher.detectors._noise import SHORT, finite, spread
 from watcher.model import OK, UNKNOWN, Floats, Ints, Severity, Status, Verdict, WallTime
 from watcher.series import Window
+
+LONG = 64  # points: more are judged as batches; a spike may last some of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,9 @@ def detect(inputs: Inputs, params: Divergence, now: WallTime) -> Verdict:
     if rise <= params.part * level:  # the common case, and cheap
         return OK
     part = _part_asked(inputs.get("lr"), int(step[low]), params)
-    stays = max(width, 3 if n >= 24 else 2)
+    if n < SHORT:  # a handful of points: whatever the learning rate did, only what anyone sees
+        part = max(part, params.part_blind)
+    stays = max(width, 2 if n < SHORT else 3 if n < LONG else 6)
     error = spread(value) * math.sqrt(2 / width)
     if (
         rise <= part * level

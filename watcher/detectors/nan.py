@@ -25,7 +25,7 @@ class Nan:
 
 
 def mark(window: Window, values: Floats, params: Nan) -> npt.NDArray[np.bool_]:
-    """Mark each value that turns bad, that makes a tolerated row too long, or that is good again."""
+    """Mark each value that makes a bad row too long, and the first good one after it."""
     held = window.value[-(params.tolerate + 1) :]
     bad = ~np.isfinite(np.concatenate((held, values)))
     at = np.arange(1, len(bad) + 1)

@@ -41,7 +41,11 @@ class Oscillation:
 
 @detector("oscillation", Oscillation, optional=("lr",))
 def detect(inputs: Inputs, params: Oscillation, now: WallTime) -> Verdict:
-    """Breach while the newest points swing regularly about a level that does not fall."""
+    """Breach while the newest points swing regularly about a level that does not fall.
+
+    UNKNOWN when they swung like that before the newest points, too: a sawtooth that was there
+    from the start is no finding, and one that was found is not over.
+    """
     if inputs.run.adversarial or inputs.run.reinforcement:
         return OK
     window = inputs["value"]
@@ -65,7 +69,7 @@ def detect(inputs: Inputs, params: Oscillation, now: WallTime) -> Verdict:
         return OK
     before = _earlier(earlier, logs)
     if not short and (before is None or swing < params.growth * before):
-        return OK
+        return UNKNOWN  # it swung like this before, too: nothing new, and nothing over
     if _follows(inputs.get("lr"), n):
         return OK
     return _finding(window, step, value, recent, period, params)

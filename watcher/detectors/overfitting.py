@@ -24,17 +24,23 @@ from watcher.series import Window
 
 @dataclass(frozen=True, slots=True)
 class Overfitting:
-    """``min_rise``: a rise under this part of the loss is not worth a word, however sure.
+    """``size``: the least rise, as the geometric mean of its parts of the level and the descent.
 
-    ``clear_rise``: from here on it is a warning, below it a hint; and the least that counts where
-    training loss is not seen to fall, since then a rise can have other causes. ``patience``: evaluations after
-    the minimum before a noisy curve is judged.
+    ``clear_rise``: part of the level from which on it is a warning, below it a hint; and the least
+    size that counts where training loss is not seen to fall, as a rise can have other causes then.
+    ``patience``: evaluations after the minimum before a noisy curve is judged; ``min_rise``: part
+    of the level that a smooth one must have risen by until then.
     """
 
-    min_rise: float = 0.02
     size: float = 0.045
     clear_rise: float = 0.05
     patience: int = 5
+    min_rise: float = 0.02
+
+    def __post_init__(self) -> None:
+        """Refuse what no trend can be fitted to."""
+        if self.patience < 3:
+            raise ValueError(f"patience must be at least 3, found {self.patience}")
 
 
 class Course(enum.Enum):
@@ -46,6 +52,7 @@ class Course(enum.Enum):
     UNKNOWN = enum.auto()  # not logged, or too few points
 
 
+STEEP = 0.1  # of the level in one evaluation: a jump, which has to last before it is believed
 LEAST_DESCENT = 0.05  # of the level: what fell by less is measured as if it had fallen by this
 
 _MEANWHILE = {
@@ -57,6 +64,7 @@ _MEANWHILE = {
 
 
 @detector("overfitting", Overfitting, inputs=("val",), optional=("train", "lr", "metric"))
+@np.errstate(over="ignore", invalid="ignore")  # absurd scales give no finding, no noise
 def detect(inputs: Inputs, params: Overfitting, now: WallTime) -> Verdict:
     """Breach when validation loss has surely risen since its minimum and training has not.
 
@@ -73,7 +81,7 @@ def detect(inputs: Inputs, params: Overfitting, now: WallTime) -> Verdict:
         return UNKNOWN
     best = int(value.argmin())
     after = len(value) - 1 - best
-    if after < 2 or best == 0 and len(value) <= params.patience:
+    if after < 2 or (best == 0 and len(value) <= params.patience):
         return OK
     train = inputs.get("train")
     course = _course(train, int(step[best])) if train is not None else Course.UNKNOWN
@@ -159,7 +167,9 @@ def _clean_turn(value: Floats, best: int, least: float) -> float | None:
     if best < 3 or best + len(rises) < 6 or (falls >= 0).any() or (rises <= 0).any():
         return None
     rise, fall = float(value[-1] - value[best]), float(value[0] - value[best])
-    if rise < max(least, 0.05 * fall) or rises.max() > -falls.min():
+    if rise < max(least, 0.05 * fall) or rises.max() > min(
+        -float(falls.min()), STEEP * _level(value)
+    ):
         return None
     jerk = np.diff(change, 2)  # third differences: curvature is no noise
     noise = math.sqrt(float(jerk @ jerk) / len(jerk) / 20)

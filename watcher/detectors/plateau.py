@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from watcher.detectors import Inputs, detector
 from watcher.detectors._settled import Flat, Rest, at_rest, falls_since
 from watcher.detectors._trend import annealed, warming_up
 from watcher.model import OK, UNKNOWN, Severity, Status, Verdict, WallTime
+
+SPARSE = 200  # points to one of the better series: with fewer of it than that, it is no help
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +35,14 @@ class Plateau:
     fallen_most: float = 0.85
     stuck: float = 0.3
 
+    def __post_init__(self) -> None:
+        """Refuse what no trend can be fitted to."""
+        if self.patience < 3:
+            raise ValueError(f"patience must be at least 3, found {self.patience}")
+
 
 @detector("plateau", Plateau, optional=("train", "instead", "lr"))
+@np.errstate(over="ignore", invalid="ignore")  # absurd scales give no finding, no noise
 def detect(inputs: Inputs, params: Plateau, now: WallTime) -> Verdict:
     """Breach when an improvement over the last part of the curve can be ruled out.
 
@@ -44,7 +54,7 @@ def detect(inputs: Inputs, params: Plateau, now: WallTime) -> Verdict:
     if inputs.run.adversarial or inputs.run.reinforcement:
         return OK
     instead = inputs.get("instead")
-    if instead is not None and len(instead) >= params.patience + 2:
+    if instead is not None and len(window) < SPARSE * len(instead):
         return UNKNOWN
     if len(window) < params.patience + 2 or warming_up(inputs.get("lr")):
         return UNKNOWN

@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from watcher.detectors import Inputs, detector
 from watcher.detectors._trend import Trend, finite, mean, opening, trend, warming_up
 from watcher.model import OK, UNKNOWN, Floats, Severity, Status, Verdict, WallTime
@@ -38,8 +40,14 @@ class SlowLearning:
     alone: int = 16
     near: float = 0.01
 
+    def __post_init__(self) -> None:
+        """Refuse what no trend can be fitted to."""
+        if self.patience < 3:
+            raise ValueError(f"patience must be at least 3, found {self.patience}")
+
 
 @detector("slow_learning", SlowLearning, optional=("val", "instead", "lr"))
+@np.errstate(over="ignore", invalid="ignore")  # absurd scales give no finding, no noise
 def detect(inputs: Inputs, params: SlowLearning, now: WallTime) -> Verdict:
     """Breach when the descent since the start is surely less than ``least``, and not speeding up.
 
@@ -65,7 +73,7 @@ def detect(inputs: Inputs, params: SlowLearning, now: WallTime) -> Verdict:
     lost, due = 1 - level / start, params.least * min(1.0, len(window) / params.due)
     if lost > due or lost + line.doubt / start > 2 * params.least or _left(value, start, params):
         return OK
-    chance = _classes(value, line, params)
+    chance = _classes(line, params)
     if not _enough(inputs.get("val"), window, params, chance is not None):
         return UNKNOWN
     return _finding(window, int(step[0]), start, level, chance)
@@ -77,7 +85,7 @@ def _start_unseen(window: Window) -> bool:
 
 
 def _left(value: Floats, start: float, params: SlowLearning) -> bool:
-    """Whether the last part lies clearly off the start, up or down: another fault, or a descent."""
+    """Whether the last part lies clearly off the start: a descent, or another fault."""
     lately = mean(value[-max(2, len(value) // 8) :])
     return abs(lately / start - 1) > params.least
 
@@ -90,12 +98,12 @@ def _enough(val: Window | None, window: Window, params: SlowLearning, chance: bo
     return len(window) >= params.points // share or len(val) >= params.evaluations // share
 
 
-def _classes(value: Floats, line: Trend, params: SlowLearning) -> int | None:
+def _classes(line: Trend, params: SlowLearning) -> int | None:
     """Return k if the loss began and has stayed at ln(k), None if at no level of chance."""
-    for k in CLASSES:
-        if abs(line.level / math.log(k) - 1) < params.near / (1 if k < 6 else 2):
-            return k if abs(line.rise) < 2 * params.near * line.level else None
-    return None
+    if abs(line.rise) + line.doubt > 2 * params.near * line.level:
+        return None
+    near = (k for k in CLASSES if abs(line.level / math.log(k) - 1) < params.near / 2)
+    return next(near, None)
 
 
 def _finding(

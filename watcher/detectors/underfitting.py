@@ -1,4 +1,4 @@
-"""Underfitting: training and validation loss level off together, still high. Judges the last third.
+"""Underfitting: training and validation loss level off together, high. Judges the last part.
 
 High means: little of the first loss is gone, or above the ``target`` a team sets. Flat is what
 ``_settled`` calls flat. A run that fits badly because it has only begun still improves, and is not
@@ -8,6 +8,8 @@ flat; one that never moved at all is ``slow_learning``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+import numpy as np
 
 from watcher.detectors import Inputs, detector
 from watcher.detectors._settled import Flat, Rest, at_rest
@@ -31,8 +33,14 @@ class Underfitting:
     gap: float = 0.1
     target: float | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse what no trend can be fitted to."""
+        if self.patience < 3:
+            raise ValueError(f"patience must be at least 3, found {self.patience}")
+
 
 @detector("underfitting", Underfitting, inputs=("train", "val"), optional=("lr",))
+@np.errstate(over="ignore", invalid="ignore")  # absurd scales give no finding, no noise
 def detect(inputs: Inputs, params: Underfitting, now: WallTime) -> Verdict:
     """Breach when both curves are flat, near each other, and high against the start."""
     train, val = inputs["train"], inputs["val"]

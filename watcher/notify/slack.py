@@ -66,6 +66,8 @@ _silent = logging.getLogger(f"{__name__}.sdk")
 _silent.setLevel(logging.CRITICAL)
 _log = logging.getLogger(__name__)
 
+SLACK_API = WebClient.BASE_URL
+
 
 class Pace:
     """A token bucket: ``burst`` at once, then one each ``interval`` seconds (Slack allows one)."""
@@ -104,7 +106,7 @@ class Slack:
     channel: str
     mention: str = ""
     timeout: int = 10
-    api: str = WebClient.BASE_URL
+    api: str = SLACK_API
     pace: Pace = field(default_factory=Pace, repr=False, compare=False)
 
     # ---------------------------------------------------------------- sending

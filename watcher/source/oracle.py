@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from watcher.errors import LogdirError
+from watcher.model import Batch, Columns, Poll, RunKey
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,6 +45,37 @@ def tbparse_scalars(logdir: str | os.PathLike[str]) -> pd.DataFrame:
     frame["value"] = frame["value"].astype(np.float64)
     ordered: pd.DataFrame = frame.sort_values(["run", "tag", "step"], kind="stable")
     return ordered[_COLUMNS].reset_index(drop=True)
+
+
+def poll_of(logdirs: Sequence[str | os.PathLike[str]]) -> Poll:
+    """Return what tbparse reads as a poll: each run directory's points, sorted by step.
+
+    A second opinion on the values only: it knows neither attempts nor damage. Raises LogdirError
+    where tbparse gives up.
+    """
+    batches: list[Batch] = []
+    for logdir in logdirs:
+        try:
+            frame = tbparse_scalars(logdir)
+        except Exception as error:  # tbparse raises whatever it meets
+            raise LogdirError(f"{os.fspath(logdir)}: tbparse cannot read it: {error}") from error
+        for run, part in frame.groupby("run", sort=True):
+            batches.append(_batch(RunKey(os.fspath(logdir), str(run)), part))
+    return Poll(tuple(batches))
+
+
+def _batch(run: RunKey, part: pd.DataFrame) -> Batch:
+    part = part.sort_values("wall_time", kind="stable")
+    codes, tags = part["tag"].factorize()
+    wall = part["wall_time"].to_numpy(np.float64)
+    points = Columns(
+        tuple(str(tag) for tag in tags),
+        codes.astype(np.int32),
+        part["step"].to_numpy(np.int64),
+        wall,
+        part["value"].to_numpy(np.float64),
+    )
+    return Batch(run, 0, points, observed_at=float(wall[-1]), seen_at=float(wall[-1]), fresh=True)
 
 
 def _numbers(tensors: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.detectors.curves import looks, noise, say, window_of
+from watcher.detectors import Inputs, RunFacts
+from watcher.detectors.overfitting import Overfitting, detect
+from watcher.model import Severity, Status
+
+RULE = Overfitting()
+TRAIN = [1.0, 0.9, 0.8, 0.7, 0.65, 0.63, 0.61, 0.58, 0.55, 0.52, 0.49, 0.46]
+VAL = [1.1, 1.0, 0.9, 0.85, 0.83, 0.84, 0.85, 0.88, 0.92, 0.95, 0.99, 1.04]
+
+
+def turning(
+    n: int = 120, turn: float = 0.3, rise: float = 0.5, spread: float = 0.01, seed: int = 0
+):
+    u = np.linspace(0, 1, n)
+    down = 0.5 + 0.5 * np.exp(-u / (turn / 4))
+    bottom = 0.5 + 0.5 * np.exp(-4)
+    up = bottom * (1 + rise * (u - turn) / (1 - turn))
+    val = np.where(u < turn, down, up) * noise(n, spread, seed)
+    return 0.05 + np.exp(-3 * u) * noise(n, spread, seed + 1), val
+
+
+def test_two_evaluations_of_clean_rise_are_a_hint():
+    found = say(detect, RULE, val=VAL[:7], train=TRAIN[:7])
+    assert found.status is Status.BREACH
+    assert found.severity is Severity.INFO
+    assert (found.onset, found.best, found.best_value) == (5, 5, 0.83)
+
+
+def test_a_clear_rise_is_a_warning_with_the_numbers_in_it():
+    found = say(detect, RULE, val=VAL, train=TRAIN)
+    assert found.severity is Severity.WARNING
+    assert found.best == 5
+    assert "0.83 at step 5" in found.reason
+    assert "training loss went on falling" in found.reason
+    assert found.advice == "overfitting"
+
+
+def test_one_evaluation_of_rise_is_nothing():
+    assert say(detect, RULE, val=VAL[:6], train=TRAIN[:6]).status is Status.OK
+
+
+def test_few_evaluations_are_unknown():
+    assert say(detect, RULE, val=VAL[:4], train=TRAIN[:4]).status is Status.UNKNOWN
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_rise_is_found_in_noise_soon_after_it_began_and_held_to_the_end(seed):
+    train, val = turning(seed=seed)
+    said = looks(detect, RULE, val=val, train=train)
+    fired = [n for n, v in said.items() if v.status is Status.BREACH]
+    assert 36 <= fired[0] <= 65
+    assert said[120].status is Status.BREACH
+    assert said[120].best == int(val.argmin()) + 1
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_noise_on_a_flat_validation_curve_never_fires(seed):
+    u = np.linspace(0, 1, 150)
+    val = (0.4 + 0.6 * np.exp(-u / 0.05)) * noise(150, 0.015, seed)
+    said = looks(detect, RULE, val=val, train=np.exp(-2 * u))
+    assert all(v.status is not Status.BREACH for v in said.values())
+
+
+def test_validation_that_comes_down_again_is_well():
+    u = np.linspace(0, 1, 200)
+    bump = np.where(u < 0.2, 0, np.clip(1 - np.abs(u - 0.45) / 0.25, 0, 1))
+    val = (0.5 + 0.5 * np.exp(-u / 0.05)) * (1 + 0.3 * bump) * (1 - 0.3 * np.clip(u - 0.7, 0, 1))
+    said = looks(detect, RULE, val=val, train=np.exp(-2 * u))
+    assert said[100].status is Status.BREACH
+    assert said[max(said)].status is Status.OK
+
+
+def test_a_training_loss_that_rises_as_well_is_another_fault():
+    _, val = turning()
+    assert say(detect, RULE, val=val, train=val * 0.9).status is Status.OK
+
+
+def test_validation_alone_needs_a_clear_rise():
+    _, gentle = turning(rise=0.03, spread=0.001)
+    _, clear = turning(rise=0.5)
+    assert say(detect, RULE, val=gentle).status is Status.OK
+    assert say(detect, RULE, val=clear).status is Status.BREACH
+
+
+def test_a_metric_that_holds_makes_it_a_hint():
+    train, val = turning()
+    better = np.linspace(0.5, 0.9, len(val))
+    assert say(detect, RULE, val=val, train=train, metric=better).severity is Severity.INFO
+    worse = np.concatenate((better[:36], np.linspace(0.8, 0.5, len(val) - 36)))
+    assert say(detect, RULE, val=val, train=train, metric=worse).severity is Severity.WARNING
+
+
+def test_a_loss_below_zero_is_judged_by_its_range():
+    train, val = turning()
+    assert say(detect, RULE, val=val - 2, train=train - 2).status is Status.BREACH
+
+
+def test_nothing_is_said_of_adversarial_and_reinforcement_runs():
+    train, val = turning()
+    windows = {"val": window_of(val), "train": window_of(train)}
+    for facts in (RunFacts(adversarial=True), RunFacts(reinforcement=True)):
+        assert detect(Inputs(windows, facts), RULE, 0.0).status is Status.OK
+
+
+def test_patience_too_short_for_a_trend_is_refused():
+    with pytest.raises(ValueError, match="at least 3"):
+        Overfitting(patience=2)

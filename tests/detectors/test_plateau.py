@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.detectors.curves import looks, noise, say, window_of
+from watcher.detectors.plateau import Plateau, detect
+from watcher.model import Severity, Status
+
+RULE = Plateau()
+TRAIN = [1.0, 0.8, 0.66, 0.56, 0.49, 0.44, 0.40, 0.37, 0.345, 0.325, 0.31, 0.297, 0.286, 0.277]
+VAL = [1.05, 0.88, 0.77, 0.70, 0.66, 0.64, 0.635, 0.634, 0.634, 0.635, 0.634, 0.635, 0.635, 0.634]
+
+
+def stuck(n: int = 120, spread: float = 0.01, seed: int = 0):
+    u = np.linspace(0, 1, n)
+    return (0.55 + 0.45 * np.clip(1 - u / 0.35, 0, 1) ** 2) * noise(n, spread, seed)
+
+
+def test_validation_that_stops_while_training_goes_on_is_a_hint():
+    found = say(detect, RULE, value=VAL, train=TRAIN)
+    assert found.status is Status.BREACH
+    assert found.severity is Severity.INFO
+    assert (found.best, found.best_value) == (8, 0.634)
+    assert found.advice == "plateau_validation"
+    assert "training loss still falls" in found.reason
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_loss_stuck_in_noise_is_found_and_stays_found(seed):
+    said = looks(detect, RULE, value=stuck(seed=seed), train=stuck(seed=seed + 50))
+    fired = [n for n, v in said.items() if v.status is Status.BREACH]
+    assert fired[0] > 36
+    assert said[120].status is Status.BREACH
+    assert said[120].severity is Severity.WARNING
+    assert 20 <= said[120].onset <= 60
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("power", [0.35, 0.6, 0.9])
+def test_a_slow_power_law_never_fires(seed, power):
+    u = np.linspace(0, 1, 200)
+    curve = 0.1 + (1 + 40 * u) ** -power
+    said = looks(detect, RULE, value=curve * noise(200, 0.01, seed), train=curve)
+    assert all(v.status is not Status.BREACH for v in said.values())
+
+
+def test_a_converged_run_and_one_at_the_end_of_its_schedule_are_well():
+    u = np.linspace(0, 1, 200)
+    assert say(detect, RULE, value=0.04 + np.exp(-u / 0.05)).status is Status.OK
+    rate = np.cos(np.pi * u / 2)
+    assert say(detect, RULE, value=stuck(200), lr=rate).status is Status.OK
+    assert say(detect, RULE, value=stuck(200), lr=np.full(200, 0.1)).status is Status.BREACH
+
+
+def test_a_better_series_of_its_own_rule_makes_it_unknown():
+    assert say(detect, RULE, value=stuck(), instead=VAL).status is Status.UNKNOWN
+    assert say(detect, RULE, value=stuck(), instead=np.array([])).status is Status.BREACH
+
+
+def test_few_points_and_a_warm_up_are_unknown():
+    assert say(detect, RULE, value=VAL[:7]).status is Status.UNKNOWN
+    assert say(detect, RULE, value=stuck(), lr=np.linspace(0, 1, 20)).status is Status.UNKNOWN
+
+
+def test_what_never_fell_is_left_to_slow_learning():
+    assert say(detect, RULE, value=0.69 * noise(100, 0.003)).status is Status.OK
+
+
+def test_a_long_curve_in_buckets_is_judged_alike():
+    found = say(detect, RULE, value=stuck(5000, 0.03))
+    assert found.status is Status.BREACH
+    assert 1000 < found.onset < 2500
+
+
+def test_nan_among_the_values_does_no_harm():
+    values = stuck()
+    values[[3, 50, 119]] = np.nan
+    assert say(detect, RULE, value=values).status is Status.BREACH
+    assert say(detect, RULE, value=np.full(60, np.nan)).status is not Status.BREACH
+
+
+def test_absurd_scales_raise_nothing():
+    for scale in (1e-300, 1e300):
+        say(detect, RULE, value=window_of(stuck() * scale))

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from tests.detectors.curves import looks, noise, say, window_of
+from watcher.detectors.slow_learning import SlowLearning, detect
+from watcher.model import Severity, Status
+
+RULE = SlowLearning()
+LN2 = [0.69315, 0.69298, 0.69278, 0.69256, 0.6923, 0.69199, 0.6916, 0.6911, 0.6904, 0.68937]
+
+
+def test_a_loss_at_chance_is_named():
+    found = say(detect, RULE, value=LN2, val=LN2)
+    assert found.status is Status.BREACH
+    assert found.severity is Severity.WARNING
+    assert "ln(2)" in found.reason
+    assert "chance" in found.reason
+    assert found.advice == "slow_learning_chance"
+    assert found.onset == 1
+
+
+@pytest.mark.parametrize("k", [2, 10, 100, 1000])
+def test_chance_is_found_for_common_numbers_of_classes(k):
+    value = math.log(k) * noise(100, 0.008, k)
+    said = looks(detect, RULE, value=value, val=value)
+    assert said[100].advice == "slow_learning_chance"
+    assert f"ln({k})" in said[100].reason
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_descent_of_a_few_percent_is_slow(seed):
+    value = 1.37 * np.linspace(1, 0.96, 200) * noise(200, 0.02, seed)
+    found = say(detect, RULE, value=value, val=value)
+    assert found.status is Status.BREACH
+    assert found.severity is Severity.INFO
+    assert found.advice == "slow_learning"
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_an_ordinary_descent_never_fires(seed):
+    value = (0.1 + (1 + 10 * np.linspace(0, 1, 300)) ** -0.5) * noise(300, 0.05, seed)
+    said = looks(detect, RULE, value=value, val=value)
+    assert all(v.status is not Status.BREACH for v in said.values())
+
+
+def test_a_warm_up_an_unseen_start_and_a_run_that_has_only_begun_are_unknown():
+    flat = 0.8 * noise(60, 0.002)
+    assert say(detect, RULE, value=flat, lr=np.linspace(0, 1, 60)).status is Status.UNKNOWN
+    assert say(detect, RULE, value=window_of(flat, start=5000)).status is Status.UNKNOWN
+    assert say(detect, RULE, value=flat, val=flat[:2]).status is Status.UNKNOWN
+    assert say(detect, RULE, value=LN2[:9], val=LN2[:9]).status is Status.UNKNOWN
+
+
+def test_a_loss_at_zero_or_below_has_no_scale():
+    assert say(detect, RULE, value=-np.ones(100)).status is Status.UNKNOWN
+
+
+def test_validation_is_left_to_its_own_rule():
+    assert say(detect, RULE, value=LN2, instead=LN2).status is Status.UNKNOWN
