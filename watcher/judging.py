@@ -308,9 +308,17 @@ def _marks(bound: Bound, window: Window, values: Floats) -> npt.NDArray[np.bool_
 
 
 def _hushed(run: Watched, bound: Bound) -> bool:
-    """Whether a stronger finding of the same try makes this one not worth saying."""
-    firing = [a.detector for a in run.firing if a.attempt == run.attempt and not a.shadow]
-    return bool(firing) and silenced(bound.subject.detector.name, firing)
+    """Whether another finding of the same try makes this one not worth saying.
+
+    A stronger one, or the same about another series: a NaN in one loss is soon one in all.
+    """
+    others = [
+        alert.detector
+        for alert in run.firing
+        if alert.attempt == run.attempt and alert.slot != bound.slot and not alert.shadow
+    ]
+    name = bound.subject.detector.name
+    return bool(others) and (name in others or silenced(name, others))
 
 
 def _advance(

@@ -137,7 +137,7 @@ def bind(
     """Tie a rule's inputs to a run's series: one binding for each subject.
 
     The trigger decides the subjects. By tag: each tag that matches. By role: each main stem, or
-    each component where the run has no main one, or with ``every`` all of them; of roles such as
+    each component where the run has no main one; with ``every`` each tag of the role; of roles as
     the learning rate the one best series, under the role's own name. The other inputs follow the
     trigger's stem. A binding that lacks a ``required`` input is left out.
 
@@ -179,8 +179,10 @@ class _Pool:
             best = self._best(selector.role)
             return [(selector.role.value, best)] if best else []
         stems = self._stems(selector.role)
+        if every:
+            return [(tag, tag) for tags in stems.values() for tag in sorted(tags)]
         main = {s: tags for s, tags in stems.items() if self._main(tags)}
-        chosen = stems if every or not main else main
+        chosen = main or stems
         return [(s, self._twin(tags, paired)) for s, tags in sorted(chosen.items())]
 
     def companion(self, selector: Selector, tag: str, paired: bool) -> str | None:

@@ -59,7 +59,7 @@ def test_a_better_series_of_its_own_rule_makes_it_unknown():
 
 
 def test_few_points_and_a_warm_up_are_unknown():
-    assert say(detect, RULE, value=VAL[:7]).status is Status.UNKNOWN
+    assert say(detect, RULE, value=VAL[:9]).status is Status.UNKNOWN
     assert say(detect, RULE, value=stuck(), lr=np.linspace(0, 1, 20)).status is Status.UNKNOWN
 
 

@@ -31,7 +31,7 @@ class Divergence:
     rise; ``part_blind`` where it is not logged (cycles and restarts lift a loss by up to a third);
     ``part_raised`` where it rose since the best point. ``descent``: how much of the rise must have
     been a fall before, so that the bump of a warm-up is none; a loss that more than doubles is
-    one all the same.
+    one all the same. ``again``: times the largest rise that the curve came back from before.
     """
 
     factor: float = 6.0
@@ -40,6 +40,7 @@ class Divergence:
     part_blind: float = 0.35
     part_raised: float = 1.0
     descent: float = 0.25
+    again: float = 1.5
 
 
 @detector("divergence", Divergence, optional=("val", "lr", "grad_norm"))
@@ -57,7 +58,8 @@ def detect(inputs: Inputs, params: Divergence, now: WallTime) -> Verdict:
     if n < params.least:
         return UNKNOWN
     width = max(1, n // 40)
-    total = np.concatenate(([0.0], np.cumsum(value)))
+    calm = _without_dips(value) if n >= SHORT else value
+    total = np.concatenate(([0.0], np.cumsum(calm)))
     smooth = (total[width:] - total[:-width]) / width
     low = int(smooth.argmin())
     base, rise = float(smooth[low]), float(smooth[-1] - smooth[low])
@@ -75,10 +77,25 @@ def detect(inputs: Inputs, params: Divergence, now: WallTime) -> Verdict:
         or float(value[-stays:].min()) <= base + 0.35 * rise
     ):
         return OK
+    if rise <= params.again * _came_back(smooth, low):
+        return OK
     start = float(np.median(value[: max(1, min(low, width, 5))]))
     if start - base < params.descent * rise and rise < max(level, abs(start)):
         return OK
     return _finding(inputs, step, value, smooth, width, rise)
+
+
+def _without_dips(value: Floats) -> Floats:
+    """Return the median of each point and its neighbours: a lone low point is no best."""
+    left, here, right = value[:-2], value[1:-1], value[2:]
+    middle = np.maximum(np.minimum(left, here), np.minimum(np.maximum(left, here), right))
+    return np.concatenate((value[:1], middle, value[-1:]))
+
+
+def _came_back(smooth: Floats, low: int) -> float:
+    """Return the largest rise over a running minimum that the curve came back from before."""
+    before = smooth[: low + 1]
+    return float((before - np.minimum.accumulate(before)).max())
 
 
 def _level(value: Floats, base: float) -> float:
@@ -113,7 +130,8 @@ def _finding(
     times = f", {now / base:.1f} times as high" if base > 0 else ""
     return Verdict(
         Status.BREACH,
-        reason=f"the loss rose from {base:.4g} at step {onset} to {now:.4g}{times}, and stays up",
+        reason=f"the loss rose from {base:.4g} near step {int(step[low])} to {now:.4g}{times}, "
+        "and stays up",
         onset=onset,
         value=now,
         best=best,

@@ -27,16 +27,17 @@ class Oscillation:
     ``doubt``: the chance that noise looks like this. ``growth``: times the noise before.
     ``part``: the least swing, to either side, as a part of the level; a curve too short to have
     had an earlier noise must swing at nearly every point instead. ``cycles``: how many times it
-    must have swung.
+    must have swung. ``fall``: a descent by more than this part of the swing is one.
     """
 
     points: int = 96
     least: int = 12
     doubt: float = 1e-6
-    doubt_short: float = 1e-3
+    doubt_short: float = 3e-4
     growth: float = 2.5
     part: float = 0.06
     cycles: float = 4.0
+    fall: float = 0.3
 
 
 @detector("oscillation", Oscillation, optional=("lr",))
@@ -57,7 +58,7 @@ def detect(inputs: Inputs, params: Oscillation, now: WallTime) -> Verdict:
     if len(recent) < params.least:
         return UNKNOWN
     scaled, logs = as_scale(recent)
-    swing, share, period, slope = _strongest(scaled)
+    swing, share, period = _strongest(scaled)
     level = 1.0 if logs else float(np.ptp(value))
     short = len(value) <= 40
     if short:
@@ -65,7 +66,7 @@ def detect(inputs: Inputs, params: Oscillation, now: WallTime) -> Verdict:
             return OK
     elif swing < params.part * level or _chance(share, n) > params.doubt:
         return OK
-    if n < params.cycles * period or slope < -1.5 * swing:
+    if n < params.cycles * period or _descends(scaled, swing, params):
         return OK
     before = _earlier(earlier, logs)
     if not short and (before is None or swing < params.growth * before):
@@ -75,8 +76,8 @@ def detect(inputs: Inputs, params: Oscillation, now: WallTime) -> Verdict:
     return _finding(window, step, value, recent, period, params)
 
 
-def _strongest(value: Floats) -> tuple[float, float, float, float]:
-    """Return amplitude, share of the power, period in points, and the trend over the points."""
+def _strongest(value: Floats) -> tuple[float, float, float]:
+    """Return amplitude, share of the power, and period in points, of the strongest swing."""
     n = len(value)
     at = np.arange(n) - (n - 1) / 2
     slope = float(at @ value) / float(at @ at)
@@ -88,7 +89,13 @@ def _strongest(value: Floats) -> tuple[float, float, float, float]:
     top = int(power.argmax())
     near = float(power[max(0, top - 1) : top + 2].sum())  # a line between two frequencies
     share = near / total if total > 0 else 0.0
-    return math.sqrt(2 * near) / n * math.sqrt(2), share, n / (top + 1), slope * n
+    return math.sqrt(2 * near) / n * math.sqrt(2), share, n / (top + 1)
+
+
+def _descends(value: Floats, swing: float, params: Oscillation) -> bool:
+    """Whether the level beneath the swings still falls, from the middle third to the last."""
+    third = len(value) // 3
+    return float(value[-2 * third : -third].mean() - value[-third:].mean()) > params.fall * swing
 
 
 def _chance(share: float, n: int) -> float:

@@ -63,7 +63,7 @@ _MEANWHILE = {
 }
 
 
-@detector("overfitting", Overfitting, inputs=("val",), optional=("train", "lr", "metric"))
+@detector("overfitting", Overfitting, inputs=("val",), optional=("train", "metric"))
 @np.errstate(over="ignore", invalid="ignore")  # absurd scales give no finding, no noise
 def detect(inputs: Inputs, params: Overfitting, now: WallTime) -> Verdict:
     """Breach when validation loss has surely risen since its minimum and training has not.
@@ -173,7 +173,7 @@ def _clean_turn(value: Floats, best: int, least: float) -> float | None:
         return None
     jerk = np.diff(change, 2)  # third differences: curvature is no noise
     noise = math.sqrt(float(jerk @ jerk) / len(jerk) / 20)
-    return rise if rise > 2.5 * noise else None
+    return rise if rise > 2.8 * noise else None
 
 
 def _earlier(before: Floats, length: int) -> float:

@@ -19,6 +19,9 @@ from watcher.model import OK, UNKNOWN, Severity, Status, Verdict, WallTime
 SPARSE = 200  # points to one of the better series: with fewer of it than that, it is no help
 
 
+FAR = 0.1  # of its level: training must go on by this much where underfitting is the other reading
+
+
 @dataclass(frozen=True, slots=True)
 class Plateau:
     """``part`` of the curve so far, and ``patience`` evaluations: both must be flat.
@@ -29,7 +32,7 @@ class Plateau:
     """
 
     part: float = 1 / 3
-    patience: int = 6
+    patience: int = 8
     margin: float = 0.02
     fallen_least: float = 0.075
     fallen_most: float = 0.85
@@ -65,8 +68,10 @@ def detect(inputs: Inputs, params: Plateau, now: WallTime) -> Verdict:
     if annealed(inputs.get("lr")):
         return OK
     train = inputs.get("train")
-    learning = train is not None and falls_since(train, rest.since, params.margin)
-    if rest.fallen < params.stuck and train is not None and not learning:
+    high = rest.fallen < params.stuck
+    least = FAR if high else params.margin
+    learning = train is not None and falls_since(train, rest.since, least)
+    if high and train is not None and not learning:
         return OK
     if learning and (
         rest.points < len(window) // (2 * window.curve.size) or rest.rise > params.margin / 2

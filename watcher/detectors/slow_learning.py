@@ -73,8 +73,11 @@ def detect(inputs: Inputs, params: SlowLearning, now: WallTime) -> Verdict:
     lost, due = 1 - level / start, params.least * min(1.0, len(window) / params.due)
     if lost > due or lost + line.doubt / start > 2 * params.least or _left(value, start, params):
         return OK
-    chance = _classes(line, params)
-    if not _enough(inputs.get("val"), window, params, chance is not None):
+    val = inputs.get("val")
+    steady = _steadier(val, line, params)
+    leans = _leans(line, len(window), params) or _leans(steady, len(window), params)
+    chance = None if leans or lost > 2 * params.near else _classes(steady, params)
+    if not _enough(val, window, params, chance is not None):
         return UNKNOWN
     return _finding(window, int(step[0]), start, level, chance)
 
@@ -96,6 +99,19 @@ def _enough(val: Window | None, window: Window, params: SlowLearning, chance: bo
     if val is None:
         return len(window) >= params.alone
     return len(window) >= params.points // share or len(val) >= params.evaluations // share
+
+
+def _steadier(val: Window | None, line: Trend, params: SlowLearning) -> Trend:
+    """Return the trend of validation where there is enough of it: it is the less noisy one."""
+    if val is None or len(val) < params.evaluations:
+        return line
+    _, value = finite(val)
+    return trend(value) if len(value) >= params.evaluations else line
+
+
+def _leans(line: Trend, points: int, params: SlowLearning) -> bool:
+    """Whether it falls little but likely: a lean that goes on for long is learning, not chance."""
+    return line.likely_falls() and -line.rise > params.near * line.level * params.patience / points
 
 
 def _classes(line: Trend, params: SlowLearning) -> int | None:
