@@ -69,6 +69,8 @@ def detect(inputs: Inputs, params: Divergence, now: WallTime) -> Verdict:
     part = _part_asked(inputs.get("lr"), int(step[low]), params)
     if n < SHORT:  # a handful of points: whatever the learning rate did, only what anyone sees
         part = max(part, params.part_blind)
+        if rise <= -float(np.diff(value).min()):
+            return OK  # less than a single step of the descent
     stays = max(width, 2 if n < SHORT else 3 if n < LONG else 6)
     error = spread(value) * math.sqrt(2 / width)
     if (

@@ -20,11 +20,16 @@ from watcher.model import OK, UNKNOWN, Floats, Severity, Status, Verdict, WallTi
 from watcher.series import Window
 
 
+LONG = 48  # points: with fewer, noise alone cannot be told with certainty
+FEW = 8  # points: fewer before the newest ones say nothing of an earlier noise
+
+
 @dataclass(frozen=True, slots=True)
 class Oscillation:
     """``points``: how many of the newest are judged, ``least``: with how few it begins.
 
-    ``doubt``: the chance that noise looks like this. ``growth``: times the noise before.
+    ``doubt``: the chance that noise looks like this, ``doubt_short`` for few points, which must
+    have grown by more. ``growth``, ``growth_short``: times the noise before.
     ``part``: the least swing, to either side, as a part of the level; a curve too short to have
     had an earlier noise must swing at nearly every point instead. ``cycles``: how many times it
     must have swung. ``fall``: a descent by more than this part of the swing is one.
@@ -35,6 +40,7 @@ class Oscillation:
     doubt: float = 1e-6
     doubt_short: float = 3e-4
     growth: float = 2.5
+    growth_short: float = 4.0
     part: float = 0.06
     cycles: float = 4.0
     fall: float = 0.3
@@ -53,23 +59,22 @@ def detect(inputs: Inputs, params: Oscillation, now: WallTime) -> Verdict:
     if len(window) < params.least:
         return UNKNOWN
     step, value = finite(window.step, window.value)
-    n = min(params.points, max(params.least, len(value) // 2 if len(value) > 40 else len(value)))
-    recent, earlier = value[-n:], value[:-n]
-    if len(recent) < params.least:
-        return UNKNOWN
+    n = min(params.points, max(params.least, len(value) // 2))
+    earlier = value[:-n]
+    if len(earlier) < FEW:
+        earlier, n = value[:0], len(value)
+    recent = value[-n:]
     scaled, logs = as_scale(recent)
     swing, share, period = _strongest(scaled)
-    level = 1.0 if logs else float(np.ptp(value))
-    short = len(value) <= 40
-    if short:
-        if not _alternates(scaled) or _chance(share, n) > params.doubt_short:
-            return OK
-    elif swing < params.part * level or _chance(share, n) > params.doubt:
+    if not _stands_out(scaled, swing, share, float(np.ptp(value)) if not logs else 1.0, params):
+        return OK
+    first = len(earlier) == 0  # too short to have had an earlier noise
+    if first and not _alternates(scaled):
         return OK
     if n < params.cycles * period or _descends(scaled, swing, params):
         return OK
-    before = _earlier(earlier, logs)
-    if not short and (before is None or swing < params.growth * before):
+    growth = params.growth if n >= LONG else params.growth_short
+    if not first and swing < growth * _earlier(earlier, logs):
         return UNKNOWN  # it swung like this before, too: nothing new, and nothing over
     if _follows(inputs.get("lr"), n):
         return OK
@@ -112,10 +117,17 @@ def _alternates(value: Floats) -> bool:
     return bool(turns >= 0.85 * (len(change) - 1) and np.median(size) > 0.4 * size.max())
 
 
-def _earlier(value: Floats, logs: bool) -> float | None:
-    """Return the noise before the newest points, None if there was too little of it to tell."""
-    if len(value) < 8 or (logs and float(value.min()) <= 0):
-        return None
+def _stands_out(
+    value: Floats, swing: float, share: float, level: float, params: Oscillation
+) -> bool:
+    """Whether the swings are a real part of the level and no noise; few points may doubt more."""
+    doubt = params.doubt if len(value) >= LONG else params.doubt_short
+    return _chance(share, len(value)) <= doubt and swing >= params.part / 3 * level
+
+
+def _earlier(value: Floats, logs: bool) -> float:
+    """Return the noise of the first half before the newest points."""
+    logs = logs and float(value.min()) > 0
     scaled = np.log(value) if logs else value
     third = scaled[: max(8, len(scaled) // 2)]
     return max(spread(third), 1e-12)
