@@ -29,7 +29,7 @@ class SlowLearning:
     ``due``: points by which that much is due, and before them a share in proportion.
     ``patience``: points before the question is asked; ``evaluations``: validation points too,
     where there is validation; ``points``: training points that replace them; ``alone``: training
-    points where there is none. ``near``: how close to ln(k) counts as chance level, in parts.
+    points where there is none, or none yet. ``near``: how close to ln(k) counts as chance level, in parts.
     """
 
     least: float = 0.075
@@ -37,7 +37,7 @@ class SlowLearning:
     patience: int = 10
     evaluations: int = 6
     points: int = 400
-    alone: int = 16
+    alone: int = 48
     near: float = 0.01
 
     def __post_init__(self) -> None:
@@ -97,7 +97,7 @@ def _enough(val: Window | None, window: Window, params: SlowLearning, chance: bo
     """Whether the run has gone on long enough; a known chance level needs half as much."""
     share = 2 if chance else 1
     if val is None:
-        return len(window) >= params.alone
+        return len(window) >= params.alone // share
     return len(window) >= params.points // share or len(val) >= params.evaluations // share
 
 

@@ -25,12 +25,12 @@ from watcher.series import Window
 class Spike:
     """``context``: points before it that it is compared with, at least ``least``.
 
-    ``factor``: spreads above their median. ``beyond``: times their own largest excursion.
+    ``factor``: spreads above the median of the later half, less the descent. ``beyond``: times their own largest excursion.
     ``rise``: the least part of the level that is worth a word. ``lasts``: points after which it
     is no spike any more: it came back, or it is a divergence.
     """
 
-    context: int = 64
+    context: int = 48
     least: int = 24
     factor: float = 9.0
     beyond: float = 2.0
@@ -42,13 +42,13 @@ def _excess(before: Floats, value: float, params: Spike) -> float:
     """Return how far ``value`` exceeds what is asked of a spike; above 0 it is one."""
     every, logs = as_scale(np.append(before, value))
     past, now = every[:-1], float(every[-1])
-    middle = float(np.median(past))
-    away = past - middle
+    half = len(past) // 2
+    late = float(np.median(past[half:]))
+    slope = min(0.0, (late - float(np.median(past[:half]))) / (len(past) - half))
+    away = past - late - slope * (np.arange(len(past)) - (half + len(past) - 1) / 2)
     spread = 1.4826 * float(np.median(np.abs(away)))
-    level = math.log1p(params.rise) if logs else params.rise * max(abs(middle), np.ptp(past))
-    trend = abs(float(np.median(past[-8:]) - np.median(past[:8])))
-    needed = max(params.factor * spread, params.beyond * float(away.max()), level + trend)
-    return now - middle - needed
+    level = math.log1p(params.rise) if logs else params.rise * max(abs(late), np.ptp(past))
+    return now - late - max(params.factor * spread, params.beyond * float(away.max()), level)
 
 
 def mark(window: Window, values: Floats, params: Spike) -> npt.NDArray[np.bool_]:
