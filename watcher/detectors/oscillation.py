@@ -29,7 +29,8 @@ class Oscillation:
     """``points``: how many of the newest are judged, ``least``: with how few it begins.
 
     ``doubt``: the chance that noise looks like this, ``doubt_short`` for few points, which must
-    have grown by more. ``growth``, ``growth_short``: times the noise before.
+    have grown by more. ``growth``, ``growth_short``: times the noise before, in parts of the
+    level; the swing must not be smaller than that noise as it was, either.
     ``part``: the least swing, to either side, as a part of the level; a curve too short to have
     had an earlier noise must swing at nearly every point instead. ``cycles``: how many times it
     must have swung. ``fall``: a descent by more than this part of the swing is one.
@@ -74,7 +75,10 @@ def detect(inputs: Inputs, params: Oscillation, now: WallTime) -> Verdict:
     if n < params.cycles * period or _descends(scaled, swing, params):
         return OK
     growth = params.growth if n >= LONG else params.growth_short
-    if not first and swing < growth * _earlier(earlier, logs):
+    if not first and (
+        swing < growth * _earlier(earlier, logs)
+        or (logs and swing * float(recent.mean()) < _earlier(earlier, False))
+    ):
         return UNKNOWN  # it swung like this before, too: nothing new, and nothing over
     if _follows(inputs.get("lr"), n):
         return OK
