@@ -19,7 +19,6 @@ from watcher.detectors._noise import as_scale, finite, spread
 from watcher.model import OK, UNKNOWN, Floats, Severity, Status, Verdict, WallTime
 from watcher.series import Window
 
-
 LONG = 48  # points: with fewer, noise alone cannot be told with certainty
 FEW = 8  # points: fewer before the newest ones say nothing of an earlier noise
 

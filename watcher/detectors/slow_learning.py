@@ -29,7 +29,8 @@ class SlowLearning:
     ``due``: points by which that much is due, and before them a share in proportion.
     ``patience``: points before the question is asked; ``evaluations``: validation points too,
     where there is validation; ``points``: training points that replace them; ``alone``: training
-    points where there is none, or none yet. ``near``: how close to ln(k) counts as chance level, in parts.
+    points where there is none, or none yet. ``near``: how close to ln(k) counts as chance level,
+    in parts.
     """
 
     least: float = 0.075

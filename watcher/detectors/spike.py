@@ -25,9 +25,9 @@ from watcher.series import Window
 class Spike:
     """``context``: points before it that it is compared with, at least ``least``.
 
-    ``factor``: spreads above the median of the later half, less the descent. ``beyond``: times their own largest excursion.
-    ``rise``: the least part of the level that is worth a word. ``lasts``: points after which it
-    is no spike any more: it came back, or it is a divergence.
+    ``factor``: spreads above the median of the later half, less the descent. ``beyond``: times
+    their own largest excursion. ``rise``: the least part of the level that is worth a word.
+    ``lasts``: points after which it is no spike any more: it came back, or it is a divergence.
     """
 
     context: int = 48
