@@ -10,7 +10,7 @@ import fnmatch
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from watcher import roles
 from watcher.detectors import Detector, Inputs, RunFacts, detectors
@@ -55,7 +55,6 @@ class Bound:
     windows: Mapping[str, Window]
     better: Mapping[str, Better]
     verdict: Verdict = UNKNOWN
-    seen: tuple[int | None, int] = field(default=(None, 0))  # step and points at that verdict
 
 
 def applies(rule: Rule, run: RunKey, labels: Mapping[str, str]) -> bool:

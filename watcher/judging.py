@@ -21,6 +21,7 @@ from watcher import evaluate, roles
 from watcher.evaluate import Bound, Subject
 from watcher.model import (
     UNKNOWN,
+    Alert,
     AlertState,
     Batch,
     Better,
@@ -30,6 +31,7 @@ from watcher.model import (
     RunKey,
     RunState,
     Slot,
+    Status,
     Transition,
     Verdict,
     WallTime,
@@ -206,98 +208,96 @@ class _Cut:
     full: bool
 
 
+class _Feed:
+    """One tag's new points, given to its window as far as the cuts have come."""
+
+    __slots__ = ("at", "step", "taken", "value", "wall", "window")
+
+    def __init__(self, window: Window, part: Columns, at: npt.NDArray[np.intp]) -> None:
+        self.window, self.at, self.taken = window, at, 0
+        self.step, self.wall, self.value = part.step[at], part.wall_time[at], part.value[at]
+
+    def until(self, index: int) -> None:
+        """Bring the window up to index ``index`` of the part, inclusive."""
+        start, stop = self.taken, int(self.at.searchsorted(index, side="right"))
+        if stop > start:
+            self.window.extend(
+                self.step[start:stop], self.wall[start:stop], self.value[start:stop]
+            )
+            self.taken = stop
+
+
 def _judge_part(run: Watched, part: Columns, plan: RunPlan, moment: Moment) -> list[Transition]:
     """Extend the windows cut by cut and let the rules look."""
-    where = _positions(run, part)
+    feeds = _feeds(run, part)
     by_trigger: dict[str, list[Bound]] = {}
     for bound in run.bounds:
-        if not bound.subject.detector.timed and bound.subject.trigger in where:
+        if not bound.subject.detector.timed and bound.subject.trigger in feeds:
             by_trigger.setdefault(bound.subject.trigger, []).append(bound)
+    needed = {
+        tag: [feeds[t] for t in {t for b in bounds for t in b.subject.tags.values()} if t in feeds]
+        for tag, bounds in by_trigger.items()
+    }
     cuts = sorted(
         cut
         for tag, bounds in by_trigger.items()
-        for cut in _cuts(run, tag, bounds, part, where[tag], moment)
+        for cut in _cuts(feeds[tag], tag, bounds, run.judged.get(tag, 0), moment)
     )
-    taken = dict.fromkeys(where, 0)
     facts, labels = run.facts(), plan.labels_for(run.key)
     said: list[Transition] = []
     for cut in cuts:
         now = float(part.wall_time[cut.at]) if moment.recorded else moment.now
+        for feed in needed[cut.tag]:
+            feed.until(cut.at)
         for bound in by_trigger[cut.tag]:
-            if not cut.full and bound.subject.detector.events is None:
-                continue
-            for tag in bound.subject.tags.values():
-                _extend(run.windows[tag], part, where.get(tag), taken, tag, cut.at)
-            hushed = _hushed(run, bound)
-            verdict = UNKNOWN if hushed else evaluate.judge(bound, facts, now)
-            said += _advance(run, bound, verdict, labels, now)
-    for tag in where:
-        _extend(run.windows[tag], part, where[tag], taken, tag, len(part))
+            if cut.full or bound.subject.detector.events is not None:
+                hushed = _hushed(run, bound)
+                verdict = UNKNOWN if hushed else evaluate.judge(bound, facts, now)
+                said += _advance(run, bound, verdict, labels, now)
+    for feed in feeds.values():
+        feed.until(len(part))
     return said
 
 
-def _positions(run: Watched, part: Columns) -> dict[str, npt.NDArray[np.intp]]:
-    """Return, for each tag with a window, the indices of its points, in order."""
+def _feeds(run: Watched, part: Columns) -> dict[str, _Feed]:
+    """Return the new points of each tag that has a window, in order."""
     order = np.argsort(part.tag, kind="stable")
     present, starts = np.unique(part.tag[order], return_index=True)
     pieces = np.split(order, starts[1:])
-    found = {part.tags[t]: piece for t, piece in zip(present, pieces, strict=True)}
-    return {tag: at for tag, at in found.items() if tag in run.windows}
-
-
-def _extend(
-    window: Window,
-    part: Columns,
-    at: npt.NDArray[np.intp] | None,
-    taken: dict[str, int],
-    tag: str,
-    until: int,
-) -> None:
-    """Bring one window up to index ``until``, inclusive."""
-    if at is None:
-        return
-    start = taken[tag]
-    stop = int(np.searchsorted(at, until, side="right"))
-    if stop > start:
-        new = at[start:stop]
-        window.extend(part.step[new], part.wall_time[new], part.value[new])
-        taken[tag] = stop
+    return {
+        part.tags[t]: _Feed(run.windows[part.tags[t]], part, at)
+        for t, at in zip(present, pieces, strict=True)
+        if part.tags[t] in run.windows
+    }
 
 
 def _cuts(
-    run: Watched,
-    tag: str,
-    bounds: Sequence[Bound],
-    part: Columns,
-    at: npt.NDArray[np.intp],
-    moment: Moment,
+    feed: _Feed, tag: str, bounds: Sequence[Bound], judged: int, moment: Moment
 ) -> Iterator[_Cut]:
     """Yield where ``tag``'s rules look: its checkpoints, and the points that events mark.
 
     Points already judged are passed over. Of history before ``judge_from`` only the newest
     checkpoint is looked at, and only if no later one follows.
     """
-    window = run.windows[tag]
-    before, judged = window.count, run.judged.get(tag, 0)
-    marked = np.zeros(len(at), bool)
+    before, n = feed.window.count, len(feed.at)
+    marked = np.zeros(n, bool)
     for bound in bounds:
-        marked |= _marks(bound, window, part.value[at])
-    full = np.zeros(len(at), bool)
+        marked |= _marks(bound, feed.window, feed.value)
+    full = np.zeros(n, bool)
     count = next_checkpoint(before)
-    while count <= before + len(at):
+    while count <= before + n:
         full[count - before - 1] = True
         count = next_checkpoint(count)
     looks = full | marked
     looks[: max(0, judged - before)] = False
-    history = part.wall_time[at] < moment.judge_from
+    history = feed.wall < moment.judge_from
     if history.any():
         newest = np.flatnonzero(looks & full & history)[-1:]
-        live = looks & ~history
-        if not live.any():
-            live[newest] = True
-        looks = live
+        looks &= ~history
+        if not looks.any():
+            looks[newest] = True
     for i in np.flatnonzero(looks).tolist():
-        yield _Cut(int(at[i]), tag, bool(full[i]))
+        yield _Cut(int(feed.at[i]), tag, bool(full[i]))
 
 
 def _marks(bound: Bound, window: Window, values: Floats) -> npt.NDArray[np.bool_]:
@@ -312,6 +312,8 @@ def _hushed(run: Watched, bound: Bound) -> bool:
 
     A stronger one, or the same about another series: a NaN in one loss is soon one in all.
     """
+    if not run.alerts:
+        return False
     others = [
         alert.detector
         for alert in run.firing
@@ -325,11 +327,13 @@ def _advance(
     run: Watched, bound: Bound, verdict: Verdict, labels: Mapping[str, str], now: WallTime
 ) -> tuple[Transition, ...]:
     """Move the alert of one bound rule on, and remember what was said."""
+    bound.verdict = verdict
+    held = run.alerts.get(bound.slot) if run.alerts else None
+    if held is None and verdict.status is not Status.BREACH:
+        return ()  # nothing was wrong, and nothing is
     trigger = bound.windows.get(bound.subject.detector.trigger)
     step = trigger.last_step if trigger else run.last_step
     points = trigger.count if trigger else run.points
-    bound.verdict, bound.seen = verdict, (step, points)
-    held = run.alerts.get(bound.slot)
     look = life.Look(
         rule=bound.subject.rule,
         slot=bound.slot,
@@ -369,24 +373,23 @@ def look(
         run.state = RunState.ENDED
         return run.close(AlertState.ENDED, now)
     said = [] if run.plan_version == plan.version else tie(run, plan, now)
+    waiting = {slot for slot, alert in run.alerts.items() if _waits(alert)}
     for bound in run.bounds:
         if bound.subject.detector.timed:
             hushed = _hushed(run, bound)
             verdict = UNKNOWN if hushed else evaluate.judge(bound, facts, now)
             said += _advance(run, bound, verdict, labels, now)
-        elif _waiting(run, bound):
+        elif waiting and bound.slot in waiting:
             said += _advance(run, bound, bound.verdict, labels, now)
     stalled = any(a.detector == "stalled" for a in run.firing)
     run.state = RunState.STALLED if stalled else RunState.RUNNING
     return said
 
 
-def _waiting(run: Watched, bound: Bound) -> bool:
+def _waits(alert: Alert) -> bool:
     """Whether an alert waits for time to pass: its ``for``, or its ``keep_firing_for``."""
-    alert = run.alerts.get(bound.slot)
-    return alert is not None and (
-        alert.state is AlertState.PENDING
-        or (alert.state is AlertState.FIRING and alert.ok_at is not None)
+    return alert.state is AlertState.PENDING or (
+        alert.state is AlertState.FIRING and alert.ok_at is not None
     )
 
 

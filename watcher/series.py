@@ -95,7 +95,11 @@ class _Buckets:
                 self._reserve(self.n + taken)
                 here = slice(self.n, self.n + taken)
                 self.step[here] = step[at : at + taken]
-                self.stats[:, here] = _single(value[at : at + taken])
+                fresh = value[at : at + taken]
+                if np.isfinite(fresh).all():  # one point a bucket: it is all four
+                    self.stats[:3, here], self.stats[3, here] = fresh, 1.0
+                else:
+                    self.stats[:, here] = _single(fresh)
                 self.n += taken
             else:
                 taken = min(n - at, self.size - self.open)
