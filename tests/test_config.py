@@ -14,7 +14,6 @@ from watcher.config import (
     default_config,
     load_config,
     parse_config,
-    path_labels,
 )
 from watcher.errors import InvalidInput, WatcherError
 from watcher.model import Better, Role, Severity
@@ -82,7 +81,7 @@ min_severity = "warning"
     )
     team, everyone = config.routes
     assert (team.receiver, [r.receiver for r in team.routes]) == ("b", ["b"])
-    assert team.match == {"team": "v"}
+    assert team.match == {"rule_team": "v"}
     assert team.routes[0].min_severity is Severity.WARNING
     assert (everyone.receiver, [r.receiver for r in everyone.routes]) == ("a", ["c"])
 
@@ -146,13 +145,6 @@ def test_secrets_come_from_safe_files_and_credentials(
     file.write_text("\n")
     with pytest.raises(WatcherError, match="empty"):
         Secret(file=str(file)).read()
-
-
-def test_path_labels() -> None:
-    assert path_labels("{team}/*/{p}", "v/alice/resnet/x") == {"team": "v", "p": "resnet"}
-    assert path_labels("{team}/{user}", "v") == {"team": "v"}
-    assert path_labels("{team}", ".") == {}
-    assert path_labels("", "a/b") == {}
 
 
 @given(st.text(alphabet='[]roots.path="/a{}#\n,1', max_size=60))

@@ -40,9 +40,9 @@ from watcher.places import Places, Where, did_you_mean, problems_of, shown
 from watcher.roles import Pin
 from watcher.routing import Route
 from watcher.rules import load_packs, packs_dir
+from watcher.runs import template_labels
 
 CONSOLE = "console"
-
 
 # ------------------------------------------------------------------------- what comes out
 
@@ -98,7 +98,7 @@ class Root:
 
     def labels_of(self, run: str) -> dict[str, str]:
         """Return a run's labels from the leading parts of its path, as far as it has so many."""
-        return path_labels(self.labels, run)
+        return template_labels(self.labels, run) if self.labels else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,21 +221,6 @@ def default_config(logdirs: Sequence[str]) -> Config:
         routes=(Route(CONSOLE),),
         poll_interval=5.0,
     )
-
-
-def path_labels(template: str, run: str) -> dict[str, str]:
-    """Return what ``{names}`` in ``template`` stand for in a run's path; extra parts are free.
-
-    >>> path_labels("{team}/*/{project}", "vision/alice/resnet/lr1")
-    {'team': 'vision', 'project': 'resnet'}
-    """
-    found: dict[str, str] = {}
-    for want, have in zip(template.split("/"), run.split("/"), strict=False):
-        if have in (".", ""):
-            break
-        if match := re.fullmatch(r"\{(\w+)\}", want):
-            found[match[1]] = have
-    return found
 
 
 def _close(word: str, known: set[str]) -> str:
@@ -477,7 +462,7 @@ def granted_route(top: Route, team: Team) -> Route:
         routes = tuple(within(one) for one in route.routes)
         return dataclasses.replace(route, receiver=receiver, routes=routes)
 
-    return dataclasses.replace(within(top), match={"team": team.name})
+    return dataclasses.replace(within(top), match={"rule_team": team.name})
 
 
 # ------------------------------------------------------------------------- the world around

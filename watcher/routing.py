@@ -164,7 +164,8 @@ def labels(alert: Alert) -> dict[str, str]:
         "subject": slot.subject,
         "alert": alert.alert,
         "detector": alert.detector,
-        "team": alert.team,
+        "team": alert.team or alert.labels.get("team", ""),  # the rule's, else the run's path
+        "rule_team": alert.team,
         "severity": alert.severity.value,
     }
 
