@@ -149,12 +149,14 @@ def test_a_resume_read_again_after_a_restart_is_not_judged_again():
 
 def test_history_before_the_catch_up_gets_one_look_at_its_end():
     held = State(judge_from=at(100))
-    out = tick(held, Poll((batch({"loss": HIGH}, fresh=True),)), PLAN, at(100))
+    out = tick(held, Poll((batch({"loss": HIGH}, fresh=True, seen_at=at(99)),)), PLAN, at(100))
     assert [t.alert.state for t in out.transitions if t.alert.detector == "high"] == [
         AlertState.FIRING
     ]
     over = State(judge_from=at(100))
-    out = tick(over, Poll((batch({"loss": [*HIGH, 1.0]}, fresh=True),)), PLAN, at(100))
+    out = tick(
+        over, Poll((batch({"loss": [*HIGH, 1.0]}, fresh=True, seen_at=at(99)),)), PLAN, at(100)
+    )
     assert not [t for t in out.transitions if t.alert.detector == "high"]
 
 
@@ -239,3 +241,12 @@ def test_absurd_wall_times_do_no_harm():
     assert [(t.alert.state, t.alert.onset_step) for t in out.transitions] == [
         (AlertState.FIRING, 5)
     ]
+
+
+def test_a_run_that_was_silent_before_it_was_seen_has_not_stalled():
+    state = State()
+    old = batch({"loss": HIGH}, fresh=True, seen_at=at(9) - 7200)
+    out = tick(state, Poll((old,)), PLAN, at(9))
+    assert [t.alert.state for t in out.transitions] == [AlertState.FIRING, AlertState.ENDED]
+    assert [run.state for run in state.runs.values()] == [RunState.ENDED]
+    assert tick(state, Poll(()), PLAN, at(9) + 9000).transitions == ()

@@ -220,6 +220,7 @@ def default_config(logdirs: Sequence[str]) -> Config:
         receivers={CONSOLE: Receiver(CONSOLE)},
         routes=(Route(CONSOLE),),
         poll_interval=5.0,
+        log_level="warning",
     )
 
 

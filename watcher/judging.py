@@ -42,6 +42,7 @@ from watcher.series import Window, next_checkpoint
 from watcher.watched import IDLE, Watched
 
 _YEAR_2100 = 4_102_444_800.0
+OLD = 3600.0  # seconds of silence at first sight after which a run counts as over
 QUIET = 300.0  # seconds without bytes before an inferred completion is believed
 
 
@@ -360,22 +361,25 @@ def look(
     """Judge what time alone decides: rules of the clock, holds, and how the run is doing.
 
     ``siblings``: step -> how many finished neighbours ended there. Call it in ticks that brought
-    nothing new as well.
+    nothing new as well. A run that was silent already when it was first seen has not stalled: it
+    is old, and what was found in it is told as ended.
     """
     if run.state in IDLE:
         return []
     facts, labels = run.facts(siblings), plan.labels_for(run.key)
     silence = now - run.seen_at
-    if run.finished or (facts.finished and silence > max(QUIET, 3 * _or0(facts.interval))):
+    if run.finished or (facts.finished and silence > max(QUIET, 4 * _or0(facts.interval))):
         run.state = RunState.FINISHED
         return run.close(AlertState.ENDED, now)
-    if silence > plan.ended_after:
+    interval = _or0(facts.interval)
+    run.alive |= silence <= max(QUIET, 4 * interval)
+    if silence > (plan.ended_after if run.alive else max(OLD, 4 * interval)):
         run.state = RunState.ENDED
         return run.close(AlertState.ENDED, now)
     said = [] if run.plan_version == plan.version else tie(run, plan, now)
     waiting = {slot for slot, alert in run.alerts.items() if _waits(alert)}
     for bound in run.bounds:
-        if bound.subject.detector.timed:
+        if bound.subject.detector.timed and run.alive:
             hushed = _hushed(run, bound)
             verdict = UNKNOWN if hushed else evaluate.judge(bound, facts, now)
             said += _advance(run, bound, verdict, labels, now)

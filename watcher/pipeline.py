@@ -125,8 +125,10 @@ def tick(
     """
     said: list[Transition] = []
     changed: dict[RunKey, Watched] = {}
+    seen_before = frozenset(state.runs) if poll.batches else frozenset()
     for key, rounds in _by_run(state, poll.batches, plan).items():
         run = state.runs[key]
+        run.alive |= recorded or key in seen_before
         for batches in rounds:
             moment = Moment(now, state.judge_from, recorded)
             said += judging.absorb(run, batches, plan, moment)
@@ -170,6 +172,7 @@ def _watched(state: State, key: RunKey) -> Watched:
         if (known := state.known.pop(key, None)) is not None:
             run.attempt, run.judged, run.state = known.attempt, dict(known.judged), known.state
             run.alerts = {a.slot: a for a in known.alerts}
+            run.alive = known.state in (RunState.RUNNING, RunState.STALLED)
     return state.runs[key]
 
 

@@ -84,6 +84,7 @@ class Watched:
     key: RunKey
     attempt: int = 0
     state: RunState = RunState.RUNNING
+    alive: bool = False  # seen to write: only then can it stall under our eyes
     started_at: WallTime = math.nan
     seen_at: WallTime = -math.inf
     finished: str = ""  # the sign of completion in its files
