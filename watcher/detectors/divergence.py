@@ -25,7 +25,8 @@ LONG = 64  # points: more are judged as batches; a spike may last some of them
 
 @dataclass(frozen=True, slots=True)
 class Divergence:
-    """``factor``: standard errors of noise. ``least``: points before anything is said.
+    """``factor``: standard errors of noise, ``few / n`` times more of them of ``n`` points, whose
+    noise is known the less well. ``least``: points before anything is said.
 
     ``part``: the least rise, as a part of the level, where the learning rate is known and did not
     rise; ``part_blind`` where it is not logged (cycles and restarts lift a loss by up to a third);
@@ -35,6 +36,7 @@ class Divergence:
     """
 
     factor: float = 6.0
+    few: float = 8.0
     least: int = 6
     part: float = 0.12
     part_blind: float = 0.35
@@ -75,7 +77,7 @@ def detect(inputs: Inputs, params: Divergence, now: WallTime) -> Verdict:
     error = spread(value) * math.sqrt(2 / width)
     if (
         rise <= part * level
-        or rise <= params.factor * error
+        or rise <= params.factor * (1 + params.few / n) * error
         or float(value[-stays:].min()) <= base + 0.35 * rise
     ):
         return OK

@@ -29,18 +29,22 @@ class Overfitting:
     ``clear_rise``: part of the level from which on it is a warning, below it a hint; and the least
     size that counts where training loss is not seen to fall, as a rise can have other causes then.
     ``patience``: evaluations after the minimum before a noisy curve is judged; ``min_rise``: part
-    of the level that a smooth one must have risen by until then.
+    of the level that a smooth one must have risen by until then, ``plain_rise`` a rough one.
     """
 
     size: float = 0.045
     clear_rise: float = 0.05
     patience: int = 5
     min_rise: float = 0.02
+    plain_rise: float = 0.08
 
     def __post_init__(self) -> None:
         """Refuse what no trend can be fitted to."""
         if self.patience < 3:
             raise ValueError(f"patience must be at least 3, found {self.patience}")
+
+
+FEW = 12  # evaluations: so few are judged as a person would, point by point
 
 
 class Course(enum.Enum):
@@ -101,7 +105,8 @@ def _level(value: Floats) -> float:
 def _rise(value: Floats, best: int, course: Course, params: Overfitting) -> float | None:
     """Return how far the curve has surely risen over its minimum, None if it has not."""
     if best + params.patience >= len(value):
-        return _clean_turn(value, best, params.min_rise * _level(value))
+        least = params.min_rise * _level(value)
+        return _clean_turn(value, best, least) or _plain_turn(value, best, course, params)
     since = value[best:]
     base = mean(value[max(0, best - 1) : best + 2])
     rise = mean(since[-max(2, len(since) // 5) :]) - base
@@ -174,6 +179,20 @@ def _clean_turn(value: Floats, best: int, least: float) -> float | None:
     jerk = np.diff(change, 2)  # third differences: curvature is no noise
     noise = math.sqrt(float(jerk @ jerk) / len(jerk) / 20)
     return rise if rise > 2.8 * noise else None
+
+
+def _plain_turn(value: Floats, best: int, course: Course, params: Overfitting) -> float | None:
+    """Return the rise of a short curve that anyone sees although it is not smooth, else None.
+
+    Two points or more after the minimum, the last of them above it by ``plain_rise`` of the level
+    and by several times the largest step upwards before, while training went on falling.
+    """
+    after = value[best + 1 :]
+    if course is not Course.FALLS or best < 3 or len(value) > FEW or len(after) < 2:
+        return None
+    rise = float(value[-1] - value[best])
+    before = max(0.0, float(np.diff(value[: best + 1]).max()))
+    return rise if rise >= max(params.plain_rise * _level(value), 3 * before) else None
 
 
 def _earlier(before: Floats, length: int) -> float:
