@@ -20,6 +20,7 @@ from watcher.detectors._noise import SHORT, finite, spread
 from watcher.model import OK, UNKNOWN, Floats, Ints, Severity, Status, Verdict, WallTime
 from watcher.series import Window
 
+FEW = 12  # points: fewer have no noise to speak of, only a shape
 LONG = 64  # points: more are judged as batches; a spike may last some of them
 
 
@@ -71,13 +72,16 @@ def detect(inputs: Inputs, params: Divergence, now: WallTime) -> Verdict:
     part = _part_asked(inputs.get("lr"), int(step[low]), params)
     if n < SHORT:  # a handful of points: whatever the learning rate did, only what anyone sees
         part = max(part, params.part_blind)
-        if rise <= -float(np.diff(value).min()):
+        change = np.diff(value)
+        if rise <= -float(change.min()):
             return OK  # less than a single step of the descent
+        if n < FEW and float(change[-3:].min()) <= 0:
+            return OK  # of a dozen points only a turn without a step back is sure
     stays = max(width, 2 if n < SHORT else 3 if n < LONG else 6)
     error = spread(value) * math.sqrt(2 / width)
     if (
         rise <= part * level
-        or rise <= params.factor * (1 + params.few / n) * error
+        or rise <= params.factor * (1 + params.few / n if n >= FEW else 1) * error
         or float(value[-stays:].min()) <= base + 0.35 * rise
     ):
         return OK
