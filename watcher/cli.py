@@ -66,7 +66,9 @@ class Reader(enum.StrEnum):
 ConfigOption = Annotated[
     Path | None, typer.Option("-c", "--config", help="The service's config.toml.")
 ]
-FormatOption = Annotated[Format, typer.Option(help="text for people, json for programs.")]
+FormatOption = Annotated[
+    Format, typer.Option("--format", help="text for people, json for programs.")
+]
 
 
 def main() -> None:

@@ -127,7 +127,9 @@ class Service:
 
     def _poll(self, path: str) -> None:
         try:
-            self.engine.poll(path)
+            if self.engine.poll(path):
+                for name in self._notifiers:  # the alert does not wait for the next look
+                    self._scheduler.modify_job(f"send {name}", next_run_time=_utcnow(self._clock))
         except StoreError as error:  # kept in memory; the next tick tries again
             log.error("tick not committed, trying again at the next error=%r", str(error))
         self._alive["evaluator"] = self._clock.monotonic()

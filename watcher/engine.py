@@ -63,8 +63,11 @@ class Engine:
         self._heard = dict(heard)
         self._lock = threading.Lock()
 
-    def poll(self, path: str) -> None:
-        """Read what is new under one root and judge it. StoreError: kept for the next tick."""
+    def poll(self, path: str) -> int:
+        """Read what is new under one root, judge it, and return how many notices were queued.
+
+        StoreError: not committed, and kept for the next tick.
+        """
         root = self.roots[path]
         root.polling_since = self._clock.monotonic()
         try:
@@ -73,7 +76,7 @@ class Engine:
             root.polling_since = None
         for ailment in poll.ailments:
             _log_ailment(ailment)
-        self._take(root, poll)
+        return self._take(root, poll)
 
     def check_hung(self) -> None:
         """Count a root whose poll does not come back as unreachable: one alert, not thousands."""
@@ -84,7 +87,7 @@ class Engine:
                 why = f"no answer for {now - since:.0f} s, the mount may hang"
                 self._take(root, Poll((), unreachable={root.path: why}))
 
-    def _take(self, root: Root, poll: Poll) -> None:
+    def _take(self, root: Root, poll: Poll) -> int:
         with self._lock:
             now = self._clock.now()
             outcome = tick(root.state, poll, self.plan, now)
@@ -101,6 +104,7 @@ class Engine:
             self.ticked_at = self._clock.monotonic()
             if root.changed or root.owed or notices:
                 self._commit(root, notices, now)
+            return len(notices)
 
     def _commit(self, root: Root, notices: tuple[Notice, ...], now: WallTime) -> None:
         heard = remember(notices, self._heard)

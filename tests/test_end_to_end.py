@@ -1,0 +1,151 @@
+"""The program as it is run: real processes, TensorBoard's own writer, kills, removed runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+WATCHER = [sys.executable, "-m", "watcher"]
+PATIENCE = 40.0  # seconds until a wait is given up; never decides what is right
+
+WRITER = """
+import sys, time
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+logdir, steps, nan_from = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+writer = EventFileWriter(logdir, flush_secs=1)
+for step in range(steps):
+    value = float("nan") if step >= nan_from else 2 * 0.97**step
+    summary = Summary(value=[Summary.Value(tag="train/loss", simple_value=value)])
+    writer.add_event(Event(wall_time=time.time(), step=step, summary=summary))
+    writer.flush()
+    time.sleep(0.05)
+"""
+
+PACK = """
+rules:
+  - alert: NaN
+    detector: nan
+  - alert: Stalled
+    detector: stalled
+    params: {min_silence: 4}
+"""
+
+
+class Service:
+    """One service process on a state directory; what it says is kept line by line."""
+
+    def __init__(self, home: Path) -> None:
+        self.home, self.lines = home, []
+        (home / "logs").mkdir(exist_ok=True)
+        (home / "pack.yaml").write_text(PACK)
+        (home / "config.toml").write_text(
+            f'state_dir = "{home / "state"}"\npoll_interval = "1s"\nmin_silence = "4s"\n'
+            f'[[roots]]\npath = "{home / "logs"}"\n[rules]\npacks = ["{home / "pack.yaml"}"]\n'
+            '[receivers.terminal]\ntype = "console"\n[route]\nreceiver = "terminal"\n'
+        )
+
+    def start(self) -> None:
+        command = [*WATCHER, "run", "-c", str(self.home / "config.toml")]
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        self.reader = threading.Thread(target=self._read)
+        self.reader.start()
+        self.wait(lambda: self.said("watching roots=1"))
+
+    def _read(self) -> None:
+        for line in self.process.stdout:
+            self.lines.append(line)
+        self.process.stdout.close()
+
+    def stop(self, how: signal.Signals) -> int:
+        self.process.send_signal(how)
+        code = self.process.wait(PATIENCE)
+        self.reader.join()
+        return code
+
+    def said(self, *words: str) -> list[str]:
+        return [line for line in self.lines if all(word in line for word in words)]
+
+    def wait(self, until: Callable[[], object]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not until():
+            assert time.monotonic() < deadline, "".join(self.lines)
+            assert self.process.poll() is None, "".join(self.lines)
+            time.sleep(0.05)
+
+    def train(self, run: str, steps: int, nan_from: int = 10_000) -> None:
+        logdir = str(self.home / "logs" / run)
+        command = [sys.executable, "-c", WRITER, logdir, str(steps), str(nan_from)]
+        subprocess.run(command, check=True)
+
+    def alerts(self) -> dict[tuple[str, str], str]:
+        config = str(self.home / "config.toml")
+        command = [*WATCHER, "alerts", "-c", config, "--format", "json"]
+        shown = subprocess.run(command, capture_output=True, text=True, check=False)
+        return {(a["run"], a["alert"]): a["state"] for a in json.loads(shown.stdout)}
+
+
+@pytest.fixture
+def service(tmp_path):
+    made = Service(tmp_path)
+    made.start()
+    yield made
+    if made.process.poll() is None:
+        made.stop(signal.SIGKILL)
+
+
+def test_nothing_is_lost_or_said_twice_over_kills_stalls_and_ends(service):
+    service.train("a", 20, nan_from=12)
+    service.wait(lambda: service.said("CRITICAL", "NaN", "step 12"))
+    service.stop(signal.SIGKILL)
+    service.train("b", 20)
+    service.start()
+    service.wait(lambda: service.said("Stalled", " b "))
+    assert len(service.said("CRITICAL", "NaN", " a ")) == 1
+    assert service.alerts() == {("a", "NaN"): "firing", ("b", "Stalled"): "firing"}
+
+    service.train("c", 20)
+    (service.home / "logs" / "c" / "DONE").touch()
+    shutil.rmtree(service.home / "logs" / "a")
+    service.wait(lambda: service.said("ENDED WHILE FIRING", " a "))
+    time.sleep(5)  # longer than a silence that counts as a stall
+    assert service.stop(signal.SIGTERM) == 0
+    assert not service.said("Stalled", " c ")
+    assert not service.said("RESOLVED")
+    assert not service.said("Traceback")
+    assert service.alerts()["a", "NaN"] == "ended"
+
+
+def test_a_second_service_on_the_same_state_is_refused(service):
+    config = str(service.home / "config.toml")
+    second = subprocess.run(
+        [*WATCHER, "run", "-c", config], capture_output=True, text=True, check=False
+    )
+    assert second.returncode == 2
+    assert "in use by another watcher" in second.stderr
+    assert len(second.stderr.splitlines()) == 1
+    assert service.stop(signal.SIGINT) == 0
+
+
+def test_a_broken_pack_leaves_the_last_good_rules_in_force(service):
+    (service.home / "pack.yaml").write_text(PACK.replace("detector: nan", "detector: nann"))
+    service.process.send_signal(signal.SIGHUP)
+    service.wait(lambda: service.said("not reloaded", "nann"))
+    service.train("a", 20, nan_from=12)
+    service.wait(lambda: service.said("CRITICAL", "NaN"))
+    (service.home / "pack.yaml").write_text(PACK)
+    service.wait(lambda: service.said("reloaded rules=2"))
+    assert service.stop(signal.SIGTERM) == 0
