@@ -162,7 +162,8 @@ def test_what_is_not_a_sound_file_is_said_in_one_line(tmp_path: Path) -> None:
 
 
 def test_aliases_may_be_used_but_not_to_multiply() -> None:
-    value, _ = load_yaml("a: &x {b: 1}\nc: *x", "p")
+    value, _, faults = load_yaml("a: &x {b: 1}\nc: *x", "p")
+    assert faults == []
     assert value == {"a": {"b": 1}, "c": {"b": 1}}
     bomb = "a0: &a0 [1, 1]\n" + "".join(
         f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12)
@@ -172,7 +173,7 @@ def test_aliases_may_be_used_but_not_to_multiply() -> None:
 
 
 def test_yaml_is_1_2_and_dates_are_text() -> None:
-    value, places = load_yaml("a: on\nb: 0o17\nc: 2020-01-01\nd: [.inf, ~, 010]", "p")
+    value, places, _ = load_yaml("a: on\nb: 0o17\nc: 2020-01-01\nd: [.inf, ~, 010]", "p")
     assert value == {"a": "on", "b": 15, "c": "2020-01-01", "d": [float("inf"), None, 10]}
     assert places.of(("d", 2)) == (4, 14)
 

@@ -96,10 +96,14 @@ def _answering(command: Callable[..., int]) -> Callable[..., None]:
             code = FAILED
         except KeyboardInterrupt:
             code = 130
-        except (OSError, MemoryError) as error:
-            if isinstance(error, BrokenPipeError):
-                raise
-            _complain(f"watcher: {error}")
+        except BrokenPipeError:
+            raise  # nobody listens any more: the entry point's matter
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename is not None else ""
+            _complain(f"watcher: {where}{error.strerror or error}")
+            code = FAILED
+        except MemoryError:
+            _complain("watcher: out of memory; name fewer log directories at once")
             code = FAILED
         raise typer.Exit(code)
 
@@ -178,15 +182,17 @@ def scan(
 ) -> int:
     """Say what would have fired, and when. Exit 1 if anything did."""
     from watcher import report
+    from watcher.agreement import read_labels
 
+    known = read_labels(labels) if labels is not None else None
     survey = report.survey_of_logs(logdirs, rules, _when(at, now), reader is Reader.TBPARSE)
     for line in report.health(survey):
         _complain(line)
     write = report.as_jsonl if form is ScanFormat.JSONL else report.as_text
     for line in write(survey):
         _say(line)
-    if labels is not None:
-        for line in report.against_labels(survey, labels):
+    if known is not None:
+        for line in report.against_labels(survey, known):
             (_complain if form is ScanFormat.JSONL else _say)(line)
     if charts is not None:
         report.draw(survey, charts)

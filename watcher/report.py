@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from watcher.agreement import agreement, read_labels
+from watcher.agreement import Labelled, agreement
 from watcher.api import Survey, survey, survey_of
 from watcher.converged import converged
 from watcher.errors import InvalidInput, Problem, WatcherError
@@ -53,8 +53,7 @@ def survey_of_logs(
 def health(found: Survey) -> Iterator[str]:
     """Say, a line a path, what could not be read wholly."""
     for one in found.ailments:
-        skipped = f" ({one.skipped_bytes} bytes skipped)" if one.skipped_bytes else ""
-        yield f"{one.path}: {one.health.value}: {one.detail}{skipped}"
+        yield f"{one.path}: {one.health.value}: {one.detail}"
 
 
 def as_jsonl(found: Survey) -> Iterator[str]:
@@ -81,10 +80,10 @@ def _run(alert: Alert) -> str:
     return f"{alert.run} (attempt {alert.attempt + 1})" if alert.attempt else alert.run
 
 
-def against_labels(found: Survey, table: Path) -> Iterator[str]:
+def against_labels(found: Survey, table: Sequence[Labelled]) -> Iterator[str]:
     """Say, per label, in how many runs the findings agree with it, and name the others."""
     yield "label            runs  agree"
-    for row in agreement(read_labels(table), found.alerts):
+    for row in agreement(table, found.alerts):
         yield f"{row.label:<16} {row.runs:>4}  {row.agreed:>4}  {row.agreed / row.runs:>4.0%}"
         for other in row.others:
             yield f"    not: {other}"

@@ -211,23 +211,30 @@ class PackText(Strict):
 
 def parse_pack(text: str, file: str, *, team: str = "") -> Pack:
     """Return the pack that ``text`` describes; InvalidInput with every problem of ``file``."""
-    data, places = load_yaml(text, file)
+    data, places, faults = load_yaml(text, file)
     if not isinstance(data, dict):
-        raise InvalidInput([Problem(file, 1, 1, "holds no rules; begin with rules:")])
+        empty = Problem(file, 1, 1, "holds no rules; begin with rules:")
+        raise InvalidInput(faults or [empty])
     maker = _Maker(file, places)
     try:
         pack = PackText.model_validate_json(json.dumps(data))
     except ValidationError as error:
         maker.problems += problems_of(error, PackText, file, places)
         maker.salvage(data)
-        raise InvalidInput(maker.problems) from error
+        raise InvalidInput(_with_faults(faults, maker.problems)) from error
     team = team or pack.team
     rules = [maker.rule(rule, i, team) for i, rule in enumerate(pack.rules)]
     maker.cross_check(pack)
-    if maker.problems:
-        raise InvalidInput(maker.problems)
+    if faults or maker.problems:
+        raise InvalidInput(_with_faults(faults, maker.problems))
     lines = tuple(places.of(("tests", i))[0] for i in range(len(pack.tests)))
     return Pack(Path(file), team, tuple(r for r in rules if r), tuple(pack.tests), lines)
+
+
+def _with_faults(faults: list[Problem], found: list[Problem]) -> list[Problem]:
+    """Put both kinds together; a value that could not be read is not also a wrong value."""
+    places = {(fault.line, fault.column) for fault in faults}
+    return [*faults, *(p for p in found if (p.line, p.column) not in places)]
 
 
 class _Maker:

@@ -25,10 +25,11 @@ _TYPED = frozenset(_CORE + kind for kind in ("int", "float", "bool", "null"))
 _TEXT = frozenset(_CORE + kind for kind in ("str", "timestamp"))
 
 
-def load_yaml(text: str, file: str) -> tuple[Any, Places]:
-    """Return the document in ``text`` and its places; None for an empty one.
+def load_yaml(text: str, file: str) -> tuple[Any, Places, list[Problem]]:
+    """Return the document in ``text``, its places, and what is wrong with single values.
 
-    Raises InvalidInput with every fault found. Dates are text. Assumes nothing of the content.
+    None stands for an empty document, and in place of a value at fault, so that the caller can go
+    on and say everything at once. InvalidInput for what is no YAML at all. Dates are text.
     """
     if len(text.encode(errors="surrogateescape")) > MAX_BYTES:
         raise InvalidInput([Problem(file, 0, 0, "is larger than 1 MiB; split the pack")])
@@ -43,12 +44,10 @@ def load_yaml(text: str, file: str) -> tuple[Any, Places]:
         first = str(error).partition("\n")[0]
         raise InvalidInput([Problem(file, 0, 0, f"not YAML: {first}")]) from error
     if root is None:
-        return None, Places()
+        return None, Places(), []
     reader = _Reader(yaml, file)
     value = reader.plain(root, ())
-    if reader.problems:
-        raise InvalidInput(reader.problems)
-    return value, reader.places
+    return value, reader.places, reader.problems
 
 
 def _syntax(error: MarkedYAMLError, file: str, text: str) -> Problem:
