@@ -59,7 +59,8 @@ def read_labels(path: Path) -> list[Labelled]:
                 raise InvalidInput([Problem(str(path), 1, 0, f"no column {need}; add it")])
             return [_labelled(row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InvalidInput([Problem(str(path), 0, 0, f"cannot be read: {error}")]) from error
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise InvalidInput([Problem(str(path), 0, 0, f"cannot be read: {why}")]) from error
 
 
 def _labelled(row: Mapping[str, str | None]) -> Labelled:

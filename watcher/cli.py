@@ -20,7 +20,7 @@ from watcher._version import __version__
 from watcher.errors import InvalidInput, WatcherError
 
 if TYPE_CHECKING:
-    pass
+    from watcher.store import Store
 
 FOUND, FAILED = 1, 2
 
@@ -74,7 +74,10 @@ FormatOption = Annotated[
 def main() -> None:
     """Run the command line; the console script's entry."""
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()  # here, where its failure is known what to do with
     except BrokenPipeError:  # the reader of our output went away: nothing to say to anybody
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
@@ -185,6 +188,8 @@ def scan(
     from watcher.agreement import read_labels
 
     known = read_labels(labels) if labels is not None else None
+    if charts is not None:
+        charts.mkdir(parents=True, exist_ok=True)  # before the long work, should it fail
     survey = report.survey_of_logs(logdirs, rules, _when(at, now), reader is Reader.TBPARSE)
     for line in report.health(survey):
         _complain(line)
@@ -203,6 +208,8 @@ def _when(at: At, now: float | None) -> float | None:
     from watcher.clock import SystemClock
 
     if now is not None:
+        if not 0 <= now < 1e11:
+            raise WatcherError(f"--now {now}: not a Unix time in seconds; as `date +%s` prints it")
         return now
     return SystemClock().now() if at is At.LIVE else None
 
@@ -315,6 +322,95 @@ def _show(what: str, config: Path | None, form: Format) -> int:
     for line in lines:
         _say(line)
     return code
+
+
+silence = typer.Typer(help="Keep alerts quiet for a while.", no_args_is_help=True)
+app.add_typer(silence, name="silence")
+
+
+def _store(config: Path | None) -> Store:
+    from watcher import statepages
+
+    return statepages.writable(config)
+
+
+@silence.command("add")
+@_answering
+def silence_add(
+    matchers: Annotated[list[str], typer.Argument(help="name=glob; !glob negates.")],
+    span: Annotated[str, typer.Option("--for", help="30m, 2h, 1d.")],
+    config: ConfigOption = None,
+    by: Annotated[str, typer.Option(help="Who asks for it.")] = "",
+    comment: Annotated[str, typer.Option(help="Why.")] = "",
+) -> int:
+    """Keep alerts that match all MATCHERS quiet."""
+    from watcher import statepages
+
+    with _store(config) as store:
+        _say(statepages.add_silence(store, matchers, span, by, comment))
+    return 0
+
+
+@silence.command("list")
+@_answering
+def silence_list(config: ConfigOption = None, form: FormatOption = Format.TEXT) -> int:
+    """List the silences that have not ended."""
+    return _show("silences", config, form)
+
+
+@silence.command("expire")
+@_answering
+def silence_expire(
+    silence_id: Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it.")],
+    config: ConfigOption = None,
+) -> int:
+    """End a silence now."""
+    from watcher.clock import SystemClock
+
+    with _store(config) as store:
+        if not store.expire_silence(silence_id, SystemClock().now()):
+            raise WatcherError(f"no silence {silence_id} is in force; see watcher silence list")
+    _say(f"silence {silence_id} expired")
+    return 0
+
+
+# -------------------------------------------------------------------- trying it out
+
+
+@app.command()
+@_answering
+def doctor(config: ConfigOption = None) -> int:
+    """Look at mounts, rights, clocks and secrets. Exit 1 if something must be done."""
+    from watcher.clock import SystemClock
+    from watcher.config import load_config
+    from watcher.doctor import examine
+
+    loaded = load_config(config) if config else None
+    findings = list(examine(loaded, SystemClock().now()))
+    for finding in findings:
+        _say(f"{'ok  ' if finding.good else 'BAD '} {finding.said}")
+    return 0 if all(finding.good for finding in findings) else FOUND
+
+
+@app.command("fake-slack")
+@_answering
+def fake_slack(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 0,
+) -> int:
+    """Serve a strict local Slack and print what is sent to it, until Ctrl-C."""
+    import threading
+
+    from watcher.notify.fake_slack import FakeSlack
+
+    def show(message: dict[str, Any]) -> None:
+        _say(f"#{message['channel']}: {message.get('text', '')}")
+        sys.stdout.flush()
+
+    with FakeSlack(port=port, on_message=show) as slack:
+        _say(f'api_url = "{slack.api}"  channel {", ".join(slack.channels)}  token {slack.token}')
+        sys.stdout.flush()
+        threading.Event().wait()
+    return 0
 
 
 def _version(wanted: bool) -> None:

@@ -31,7 +31,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from watcher.clock import Clock, SystemClock
 from watcher.config import Config, load_config
 from watcher.engine import Engine, restore
-from watcher.errors import InvalidInput, LogdirError, StoreError
+from watcher.errors import InvalidInput, LogdirError, StoreError, WatcherError
 from watcher.notify.base import Notifier
 from watcher.notify.outbox import deliver
 from watcher.sdnotify import notify, watchdog_seconds
@@ -44,8 +44,12 @@ log = logging.getLogger(__name__)
 _SEND_EVERY = 1.0  # seconds between looks at the outbox: a look is one indexed query
 _HOUSEKEEPING = 5.0  # seconds between signs of life and looks at the files of config and rules
 _LATE = 60.0  # seconds without a sign of life after which systemd is told nothing good
+_MOMENT = 3.0  # seconds that a poll under way is given at shutdown
+_LISTEN = 0.3  # seconds between looks at what signals noted
 _PRUNE_EVERY = 6 * 3600.0
 CHECKPOINT = "windows.checkpoint"
+# what jobs and threads are made for when the service starts
+_FIXED = ("roots", "receivers", "state_dir", "poll_interval", "checkpoint_every")
 
 
 class Service:
@@ -69,6 +73,8 @@ class Service:
         self._clock = clock
         self._random = random
         self._notifiers = notifiers(config)
+        self._wake = {name: threading.Event() for name in self._notifiers}
+        self._reloading = threading.Lock()
         self._alive: dict[str, float] = {}
         self._files = _mtimes(config, config_path)
         self._scheduler = BackgroundScheduler(
@@ -128,13 +134,15 @@ class Service:
     def _poll(self, path: str) -> None:
         try:
             if self.engine.poll(path):
-                for name in self._notifiers:  # the alert does not wait for the next look
-                    self._scheduler.modify_job(f"send {name}", next_run_time=_utcnow(self._clock))
+                for wake in self._wake.values():  # the alert does not wait for the next look
+                    wake.set()
         except StoreError as error:  # kept in memory; the next tick tries again
             log.error("tick not committed, trying again at the next error=%r", str(error))
         self._alive["evaluator"] = self._clock.monotonic()
 
     def _send(self, name: str, notifier: Notifier) -> None:
+        self._wake[name].wait(_SEND_EVERY)
+        self._wake[name].clear()
         try:
             done = deliver(
                 self._store,
@@ -160,14 +168,18 @@ class Service:
 
     def _housekeep(self) -> None:
         self._alive["scheduler"] = self._clock.monotonic()
-        self.engine.check_hung()
-        files = _mtimes(self.config, self._config_path)
-        if files != self._files:
-            self._files = files
+        try:
+            self.engine.check_hung()
+        except StoreError as error:
+            log.error("tick not committed, trying again at the next error=%r", str(error))
+        if _mtimes(self.config, self._config_path) != self._files:
             self.reload()
 
     def _prune(self) -> None:
-        self._store.prune(self._clock.now())
+        try:
+            self._store.prune(self._clock.now())
+        except StoreError as error:
+            log.error("old records not pruned, trying again later error=%r", str(error))
 
     def _save(self) -> None:
         if self._checkpoint_path is None:
@@ -195,17 +207,29 @@ class Service:
     # ---------------------------------------------------------------- while it runs
 
     def reload(self) -> None:
-        """Take rules, pins and routes anew; what is wrong with them leaves the old in force."""
-        try:
-            fresh = load_config(self._config_path) if self._config_path else self.config
-            plan = plan_of(fresh, self.engine.plan.version + 1)
-        except InvalidInput as error:
-            for problem in error.problems:
-                log.error("not reloaded, the last good rules stay in force problem=%s", problem)
-            return
-        self.engine.plan, self.engine.routes = plan, fresh.routes
-        self.config = fresh
-        log.info("reloaded rules=%d", len(plan.rules))
+        """Take rules, roles' pins and routes anew; what is wrong leaves the old in force.
+
+        What jobs and threads were made for (roots, receivers, intervals) takes a restart.
+        """
+        with self._reloading:
+            self._files = _mtimes(self.config, self._config_path)
+            try:
+                fresh = load_config(self._config_path) if self._config_path else self.config
+                plan = plan_of(fresh, self.engine.plan.version + 1)
+            except InvalidInput as error:
+                for problem in error.problems:
+                    log.error("not reloaded, the last good rules stay problem=%s", problem)
+                return
+            except WatcherError as error:
+                log.error("not reloaded, the last good rules stay error=%r", str(error))
+                return
+            fixed = [k for k in _FIXED if getattr(fresh, k) != getattr(self.config, k)]
+            if fixed:
+                log.error("not reloaded, restart the service to change %s", ", ".join(fixed))
+                return
+            self.engine.plan, self.engine.routes, self.config = plan, fresh.routes, fresh
+            self._files = _mtimes(self.config, self._config_path)
+            log.info("reloaded rules=%d", len(plan.rules))
 
     def healthy(self) -> bool:
         """Whether scheduler, evaluator and senders gave a sign of life of late.
@@ -219,27 +243,52 @@ class Service:
             due["evaluator"] = _LATE + 2 * self.config.poll_interval
         return all(now - self._alive.get(who, now) < late for who, late in due.items())
 
-    def wait(self) -> None:
+    def wait(self, signals: _Signals) -> None:
         """Wait until told to stop; meanwhile tell systemd that all is well, as long as it is."""
-        every = (watchdog_seconds() or 20.0) / 2
-        while not self.stopping.wait(every):
-            if self.healthy():
-                runs = sum(len(root.state.runs) for root in self.engine.roots.values())
-                notify("WATCHDOG=1", f"STATUS=following {runs} runs")
-            else:
-                log.error("no sign of life from a job, letting the watchdog decide")
+        every, told_at = (watchdog_seconds() or 20.0) / 2, -math.inf
+        while not signals.stop:
+            if signals.reload:
+                signals.reload = False
+                self.reload()
+            if self._clock.monotonic() - told_at >= every:
+                told_at = self._clock.monotonic()
+                self._tell_systemd()
+            self.stopping.wait(_LISTEN)
+
+    def _tell_systemd(self) -> None:
+        if self.healthy():
+            runs = sum(len(root.state.runs) for root in self.engine.roots.values())
+            notify("WATCHDOG=1", f"STATUS=following {runs} runs")
+        else:
+            log.error("no sign of life from a job, letting the watchdog decide")
 
     def _stop(self, deadline: float) -> None:
-        """Stop the jobs, save, and end the process if a job hangs for ``deadline`` seconds."""
+        """Stop the jobs and save; leave without a job that hangs for ``deadline`` seconds."""
         notify("STOPPING=1")
         self.stopping.set()
+        for wake in self._wake.values():
+            wake.set()
         timer = threading.Timer(deadline, _die)
         timer.daemon = True
         timer.start()
         hung = any(root.polling_since is not None for root in self.engine.roots.values())
+        if hung:  # a poll usually takes milliseconds: give it one more moment
+            hung = self._still_polling(_MOMENT)
         self._scheduler.shutdown(wait=not hung)
         self._save()
         timer.cancel()
+        if hung:  # the interpreter would wait for its thread for ever
+            log.warning("a poll does not answer, leaving without it")
+            logging.shutdown()
+            os._exit(0)
+
+    def _still_polling(self, seconds: float) -> bool:
+        until = self._clock.monotonic() + seconds
+        while any(root.polling_since is not None for root in self.engine.roots.values()):
+            if self._clock.monotonic() > until:
+                return True
+            threading.Event().wait(0.05)
+        return False
 
 
 def _die() -> None:
@@ -275,15 +324,15 @@ def serve(config: Config, *, config_path: Path | None = None, once: bool = False
     it cannot begin.
     """
     _log_to_stderr(config.log_level)
+    signals = None if once else _Signals()
     with ready(config, config_path) as service:
-        if once:
+        if signals is None:
             return _once(service)
-        _on_signals(service)
         with service.running():
             notify("READY=1")
             engine = service.engine
             log.info("watching roots=%d rules=%d", len(engine.roots), len(engine.plan.rules))
-            service.wait()
+            service.wait(signals)
     return 0
 
 
@@ -318,6 +367,8 @@ def _once(service: Service) -> int:
     """Look once at every root, deliver, and say by the exit code whether an alert fires."""
     for path in service.engine.roots:
         service.engine.poll(path)
+    for wake in service._wake.values():
+        wake.set()
     for name, notifier in service._notifiers.items():
         service._send(name, notifier)
     service._save()
@@ -325,20 +376,25 @@ def _once(service: Service) -> int:
     return int(any(a.state == "firing" for root in roots for a in root.state.alerts()))
 
 
-def _on_signals(service: Service) -> None:
-    def stop(number: int, frame: FrameType | None) -> None:
-        service.stopping.set()
+class _Signals:
+    """Notes signals; the main loop acts on them. A handler that took a lock could deadlock."""
 
-    def reload(number: int, frame: FrameType | None) -> None:
-        threading.Thread(target=service.reload, name="reload").start()
+    def __init__(self) -> None:
+        self.stop = self.reload = False
+        signal.signal(signal.SIGTERM, self._note_stop)
+        signal.signal(signal.SIGINT, self._note_stop)
+        signal.signal(signal.SIGHUP, self._note_reload)
 
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGHUP, reload)
+    def _note_stop(self, number: int, frame: FrameType | None) -> None:
+        self.stop = True
+
+    def _note_reload(self, number: int, frame: FrameType | None) -> None:
+        self.reload = True
 
 
 def _log_to_stderr(level: str) -> None:
     logging.basicConfig(
         level=level.upper(), stream=sys.stderr, format="%(levelname)s %(name)s %(message)s"
     )
+    logging.getLogger("apscheduler.executors").setLevel(logging.CRITICAL)  # told by _note
     logging.getLogger("apscheduler").setLevel(logging.ERROR)  # skipped runs are counted

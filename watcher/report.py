@@ -188,6 +188,8 @@ def table(
 
     if output is not None and output.suffix not in _WRITERS:
         raise WatcherError(f"{output}: ending not known; use one of {', '.join(_WRITERS)}")
+    if output is not None:
+        _must_be_writable(output)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         frame = frames.read_scalars(logdir, superseded="keep" if superseded else "drop")
@@ -199,6 +201,16 @@ def table(
         frame.to_csv(sys.stdout, index=False)
     else:
         _save(frame, output)
+
+
+def _must_be_writable(output: Path) -> None:
+    import os
+
+    if not output.parent.is_dir():
+        raise WatcherError(f"{output}: no directory {output.parent}; create it")
+    there = output if output.exists() else output.parent
+    if output.is_dir() or not os.access(there, os.W_OK):
+        raise WatcherError(f"{output}: cannot be written; choose another file")
 
 
 def _save(frame: pd.DataFrame, output: Path) -> None:

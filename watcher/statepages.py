@@ -1,13 +1,15 @@
 """What does the service's state look like? Listings out of the database, as text or JSON.
 
-Reads only: the service may run meanwhile.
+Reads only, but for silences; the service may run meanwhile.
 """
 
 from __future__ import annotations
 
 import json
+import secrets
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,24 +20,74 @@ from watcher.errors import WatcherError
 from watcher.model import AlertState, RunState, WallTime
 from watcher.notify.message import as_json, plain
 from watcher.records import RunRow
+from watcher.routing import Silence
 from watcher.store import Store
+from watcher.units import duration
 
 _RECENT = 20  # closed alerts that are listed as text
 
 
 def page(what: str, config: Path | None, *, as_json: bool) -> tuple[list[str], int]:
     """Return the lines of ``status``, ``alerts`` or ``runs``, and the exit code."""
-    if config is None:
-        raise WatcherError("name the service's config: -c config.toml")
-    state_dir = load_config(config).state_dir
-    if not state_dir:
-        raise WatcherError(f"{config}: no state_dir, so there is no state to look at; set one")
-    with Store.open(state_dir, read_only=True) as store:
+    with Store.open(_state_dir(config), read_only=True) as store:
+        if what == "silences":
+            return _silences(store, as_json), 0
         if what == "alerts":
             return _alerts(store, as_json)
         if what == "runs":
             return _runs(store, as_json), 0
         return _status(store, as_json), 0
+
+
+def writable(config: Path | None) -> Store:
+    """Open the service's state to change it; the service may run meanwhile."""
+    return Store.open(_state_dir(config))
+
+
+def _state_dir(config: Path | None) -> str:
+    if config is None:
+        raise WatcherError("name the service's config: -c config.toml")
+    state_dir = load_config(config).state_dir
+    if not state_dir:
+        raise WatcherError(f"{config}: no state_dir, so there is no state to look at; set one")
+    return state_dir
+
+
+def add_silence(store: Store, matchers: Sequence[str], span: str, by: str, comment: str) -> str:
+    """Add a silence from now on and return a line about it. WatcherError if it is malformed."""
+    wanted: dict[str, str] = {}
+    for matcher in matchers:
+        name, equals, glob = matcher.partition("=")
+        if not name or not equals:
+            raise WatcherError(f'"{matcher}" is no matcher; write name=glob, as run=vision/*')
+        if name in wanted:
+            raise WatcherError(f"{name} is named twice; all matchers of a silence must hold")
+        wanted[name] = glob
+    try:
+        seconds = duration(span)
+    except ValueError as error:
+        raise WatcherError(f"--for: {error}") from error
+    if seconds <= 0:
+        raise WatcherError("--for: must be more than nothing")
+    now = SystemClock().now()
+    made = Silence(secrets.token_hex(4), wanted, now, now + seconds, by, comment)
+    store.add_silence(made)
+    return f"silence {_silence_line(made)}"
+
+
+def _silences(store: Store, wanted_json: bool) -> list[str]:
+    now = SystemClock().now()
+    held = [s for s in store.list_silences() if s.ends_at > now]
+    if wanted_json:
+        return [json.dumps([{**asdict(s), "matchers": dict(s.matchers)} for s in held])]
+    return [*map(_silence_line, held), f"{len(held)} silences"]
+
+
+def _silence_line(one: Silence) -> str:
+    until = datetime.fromtimestamp(one.ends_at, UTC).isoformat(timespec="seconds")
+    what = " ".join(f"{name}={glob}" for name, glob in one.matchers.items())
+    by = f", by {one.created_by}" if one.created_by else ""
+    return f"{one.id}: {what}, until {until}{by}{f': {one.comment}' if one.comment else ''}"
 
 
 def _alerts(store: Store, wanted_json: bool) -> tuple[list[str], int]:

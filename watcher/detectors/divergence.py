@@ -47,6 +47,9 @@ class Divergence:
 
 
 @detector("divergence", Divergence, optional=("val", "lr", "grad_norm"))
+@np.errstate(
+    over="ignore", invalid="ignore", divide="ignore"
+)  # absurd scales: no finding, no noise
 def detect(inputs: Inputs, params: Divergence, now: WallTime) -> Verdict:
     """Breach when the smoothed loss is surely above its best and stays there.
 

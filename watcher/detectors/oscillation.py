@@ -47,6 +47,9 @@ class Oscillation:
 
 
 @detector("oscillation", Oscillation, optional=("lr",))
+@np.errstate(
+    over="ignore", invalid="ignore", divide="ignore"
+)  # absurd scales: no finding, no noise
 def detect(inputs: Inputs, params: Oscillation, now: WallTime) -> Verdict:
     """Breach while the newest points swing regularly about a level that does not fall.
 
@@ -59,6 +62,8 @@ def detect(inputs: Inputs, params: Oscillation, now: WallTime) -> Verdict:
     if len(window) < params.least:
         return UNKNOWN
     step, value = finite(window.step, window.value)
+    if len(value) < params.least:
+        return UNKNOWN
     n = min(params.points, max(params.least, len(value) // 2))
     earlier = value[:-n]
     if len(earlier) < FEW:

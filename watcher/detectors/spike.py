@@ -70,6 +70,9 @@ def mark(window: Window, values: Floats, params: Spike) -> npt.NDArray[np.bool_]
 
 
 @detector("spike", Spike, optional=("lr", "grad_norm"), events=mark)
+@np.errstate(
+    over="ignore", invalid="ignore", divide="ignore"
+)  # absurd scales: no finding, no noise
 def detect(inputs: Inputs, params: Spike, now: WallTime) -> Verdict:
     """Breach while one of the last ``lasts`` points is a spike that has not come back.
 

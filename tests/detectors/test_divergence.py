@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.detectors.curves import looks, noise, say, window_of
+from watcher.detectors import Inputs, RunFacts
+from watcher.detectors.divergence import Divergence, detect
+from watcher.model import Severity, Status
+
+RULE = Divergence()
+
+
+def rising(n=300, turn=150, times=3.0, seed=0, spread=0.04):
+    i = np.arange(n)
+    base = 0.4 + 2 * np.exp(-i / 40)
+    up = np.where(i < turn, 1.0, times ** ((i - turn) / (n - turn)))
+    return base * up * noise(n, spread, seed)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_loss_that_rises_for_good_is_found_near_where_it_began(seed):
+    said = looks(detect, RULE, value=rising(seed=seed))
+    fired = [n for n, v in said.items() if v.status is Status.BREACH]
+    assert fired
+    assert 150 < fired[0] < 260
+    last = said[max(said)]
+    assert last.status is Status.BREACH
+    assert 120 <= last.onset <= 200
+    assert last.best <= last.onset
+
+
+def test_the_reason_has_the_levels_and_the_factor_in_it():
+    found = say(detect, RULE, value=[2.0, 1.5, 1.2, 1.0, 1.1, 1.6, 2.4, 3.0, 4.0, 5.0, 6.0, 8.0])
+    assert found.status is Status.BREACH
+    assert "from 1 near step 4 to 8, 8.0 times as high" in found.reason
+    assert (found.onset, found.best, found.best_value) == (4, 4, 1.0)
+    assert found.advice == "divergence"
+
+
+def test_above_where_it_started_is_critical_and_below_is_a_warning():
+    high = say(detect, RULE, value=rising(times=12.0))
+    low = say(detect, RULE, value=rising(times=3.0))
+    assert high.severity is Severity.CRITICAL
+    assert low.severity is Severity.WARNING
+
+
+def test_the_best_step_is_validations_where_it_is_logged():
+    loss, val = window_of(rising()), window_of([3.0, 2.0, 2.5], start=10, every=50)
+    found = detect(Inputs({"value": loss, "val": val}), RULE, 0.0)
+    assert (found.best, found.best_value) == (60, 2.0)
+
+
+def test_it_is_over_when_the_loss_is_back_down():
+    loss = np.concatenate((rising(), np.full(150, 0.35) * noise(150, 0.03)))
+    assert say(detect, RULE, value=loss).status is Status.OK
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_loss_that_falls_in_noise_says_nothing(seed):
+    said = looks(detect, RULE, value=rising(times=1.0, seed=seed, spread=0.1))
+    assert all(v.status is not Status.BREACH for v in said.values())
+
+
+def test_a_rise_with_the_learning_rate_asks_for_more():
+    loss = rising(n=400, turn=200, times=1.7, spread=0.02)
+    flat, up = np.full(400, 1e-3), np.where(np.arange(400) < 200, 1e-3, 3e-3)
+    assert say(detect, RULE, value=loss, lr=flat).status is Status.BREACH
+    assert say(detect, RULE, value=loss, lr=up).status is Status.OK
+
+
+def test_the_bump_of_a_warm_up_is_none():
+    bump = [2.3, 2.29, 2.28, 2.3, 2.6, 2.9, 3.0, 3.1, 3.1, 3.1, 3.1, 3.1, 3.1, 3.1]
+    assert say(detect, RULE, value=bump).status is Status.OK
+
+
+def test_too_few_points_are_unknown():
+    assert say(detect, RULE, value=[1.0, 2.0, 4.0, 8.0, 16.0]).status is Status.UNKNOWN
+
+
+def test_reinforcement_and_adversarial_runs_are_left_alone():
+    for run in (RunFacts(reinforcement=True), RunFacts(adversarial=True)):
+        inputs = Inputs({"value": window_of(rising())}, run)
+        assert detect(inputs, RULE, 0.0).status is Status.OK

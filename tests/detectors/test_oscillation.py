@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.detectors.curves import looks, noise, say, window_of
+from watcher.detectors import Inputs, RunFacts
+from watcher.detectors.oscillation import Oscillation, detect
+from watcher.model import Severity, Status
+
+RULE = Oscillation()
+FLOOR = [0.2566, 0.2463, 0.2579, 0.2437, 0.2556, 0.2457, 0.2566]
+FLOOR += [0.2442, 0.2562, 0.2447, 0.2571, 0.2442, 0.2504]
+
+
+def swinging(n=300, begins=150, swing=0.35, period=6.0, seed=0):
+    i = np.arange(n)
+    base = 0.5 + 1.5 * np.exp(-i / 35)
+    sine = swing * np.sin(2 * np.pi * i / period)
+    return base * np.where(i < begins, 1.0, 1 + sine) * noise(n, 0.03, seed)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_swings_that_set_in_are_found_with_their_period_and_about_where_they_began(seed):
+    said = looks(detect, RULE, value=swinging(seed=seed))
+    found = [v for v in said.values() if v.status is Status.BREACH]
+    assert found
+    assert found[0].severity is Severity.WARNING
+    assert all(abs(v.onset - 151) <= 40 for v in found)
+    assert any("every 6.0 points" in v.reason for v in found)
+    assert found[0].advice == "oscillation"
+
+
+def test_a_short_curve_that_alternates_on_the_floor_is_found_with_its_levels():
+    found = say(detect, RULE, value=FLOOR)
+    assert found.status is Status.BREACH
+    assert "between 0.2442 and 0.257 every 2.0 points" in found.reason
+    assert (found.best, found.best_value) == (4, 0.2437)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_noise_however_large_says_nothing(seed):
+    said = looks(detect, RULE, value=noise(300, 0.3, seed))
+    assert all(v.status is not Status.BREACH for v in said.values())
+
+
+def test_swings_on_a_descent_are_none():
+    i = np.arange(300)
+    value = np.exp(-i / 60) * np.where(i < 150, 1.0, 1 + 0.2 * np.sin(i)) * noise(300, 0.03)
+    assert say(detect, RULE, value=value).status is not Status.BREACH
+
+
+def test_swings_of_the_learning_rate_are_its_own():
+    lr = 1e-3 * (1.2 + np.sin(2 * np.pi * np.arange(300) / 6.0))
+    assert say(detect, RULE, value=swinging(n=230)).status is Status.BREACH
+    assert say(detect, RULE, value=swinging(n=230), lr=lr[:230]).status is Status.OK
+
+
+def test_it_is_over_when_the_loss_is_calm():
+    value = np.concatenate((swinging(n=230), 0.5 * noise(200, 0.03, 9)))
+    assert say(detect, RULE, value=value).status is Status.OK
+
+
+def test_too_few_points_are_unknown():
+    assert say(detect, RULE, value=FLOOR[:11]).status is Status.UNKNOWN
+
+
+def test_reinforcement_and_adversarial_runs_are_left_alone():
+    for run in (RunFacts(reinforcement=True), RunFacts(adversarial=True)):
+        inputs = Inputs({"value": window_of(swinging(n=230))}, run)
+        assert detect(inputs, RULE, 0.0).status is Status.OK

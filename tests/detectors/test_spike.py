@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.detectors.curves import noise, say, window_of
+from watcher.detectors import Inputs, RunFacts
+from watcher.detectors.spike import Spike, detect, mark
+from watcher.model import Severity, Status
+from watcher.series import Window
+
+RULE = Spike()
+
+
+def descent(n=200, seed=0):
+    return (0.5 + 2 * np.exp(-np.arange(n) / 60)) * noise(n, 0.03, seed)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_jump_of_four_times_is_a_warning_at_its_own_step(seed):
+    value = descent(seed=seed)[:150]
+    low = int(value[101:].argmin()) + 101
+    found = say(detect, RULE, value=[*value, 4 * value[-1]])
+    assert (found.status, found.onset) == (Status.BREACH, 151)
+    assert found.severity is Severity.WARNING
+    assert f"jumped to {4 * value[-1]:.4g} at step 151" in found.reason
+    assert "times its usual" in found.reason
+    assert found.best_value == value[low]
+    assert found.best == low + 1
+
+
+def test_several_high_points_are_one_spike_with_the_first_as_its_onset():
+    value = descent()[:150]
+    found = say(detect, RULE, value=[*value, 3.0, 5.0, 4.0])
+    assert (found.onset, found.value) == (151, 5.0)
+
+
+def test_it_is_over_when_the_loss_is_back():
+    value = descent()
+    assert say(detect, RULE, value=[*value[:150], 5.0, *value[150:152]]).status is Status.OK
+
+
+def test_a_jump_that_lasts_is_no_spike_any_more_and_not_over_either():
+    value = descent()[:150]
+    found = say(detect, RULE, value=[*value, *([5.0] * 12)])
+    assert found.status is Status.UNKNOWN
+
+
+def test_half_as_much_again_is_noise():
+    value = descent()[:150]
+    assert say(detect, RULE, value=[*value, 1.4 * value[-1]]).status is Status.OK
+
+
+def test_a_drop_is_no_spike():
+    value = descent()[:150]
+    assert say(detect, RULE, value=[*value, 0.01]).status is Status.OK
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_heavy_tails_that_were_there_before_say_nothing(seed):
+    rng = np.random.default_rng(seed)
+    value = np.exp(0.06 * rng.standard_t(4, 400))
+    for n in range(30, 400):
+        assert say(detect, RULE, value=value[:n]).status is not Status.BREACH
+
+
+def test_too_few_points_are_unknown():
+    assert say(detect, RULE, value=[*descent()[:20], 50.0]).status is Status.UNKNOWN
+
+
+def test_reinforcement_and_adversarial_runs_are_left_alone():
+    window = window_of([*descent()[:150], 50.0])
+    for run in (RunFacts(reinforcement=True), RunFacts(adversarial=True)):
+        assert detect(Inputs({"value": window}, run), RULE, 0.0).status is Status.OK
+
+
+def test_the_spike_and_the_points_after_it_are_marked():
+    marked = mark(window_of(descent()[:150]), np.array([9.0, 0.6, 0.6, 0.6]), RULE)
+    assert marked.tolist() == [True] * 4
+
+
+VALUES = st.lists(
+    st.sampled_from([1.0, 1.1, 0.9, 5.0, -3.0, math.nan, math.inf]), min_size=1, max_size=80
+)
+
+
+@given(VALUES, st.lists(st.integers(0, 80), max_size=5))
+def test_marks_do_not_depend_on_where_the_polls_cut(values, cuts):
+    array = np.array(values)
+    whole = mark(Window(), array, RULE)
+    edges = [0, *sorted(min(c, len(values)) for c in cuts), len(values)]
+    parts = [
+        mark(window_of(array[:a]), array[a:b], RULE)
+        for a, b in zip(edges, edges[1:], strict=False)
+    ]
+    assert np.concatenate(parts).tolist() == whole.tolist()

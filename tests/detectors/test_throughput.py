@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from watcher.detectors import Inputs
+from watcher.detectors.throughput import Throughput, detect
+from watcher.model import Severity, Status
+from watcher.series import Window
+
+RULE = Throughput()
+
+
+def paced(seconds):
+    """Say what is thought of points that came ``seconds`` apart, 10 steps each."""
+    wall = 1e9 + np.concatenate(([0.0], np.cumsum(seconds)))
+    window = Window()
+    window.extend(10 * np.arange(len(wall), dtype=np.int64), wall, np.ones(len(wall)))
+    return detect(Inputs({"value": window}), RULE, 0.0)
+
+
+def test_steps_that_take_five_times_as_long_are_a_hint_with_both_paces():
+    found = paced([2.0] * 200 + [10.0] * 60)
+    assert (found.status, found.severity) == (Status.BREACH, Severity.INFO)
+    assert found.onset == 10 * (260 - 47)
+    assert "a step takes 1 s" in found.reason
+    assert "5.0 times as long as the 0.2 s before" in found.reason
+    assert found.value == pytest.approx(1.0)
+    assert found.advice == "throughput"
+
+
+def test_twice_as_long_says_nothing():
+    assert paced([2.0] * 200 + [4.0] * 60).status is Status.OK
+
+
+def test_a_long_evaluation_among_short_steps_says_nothing():
+    assert paced([2.0] * 200 + [1.0] * 30 + [3600.0] + [2.0] * 29).status is Status.OK
+
+
+def test_a_slowness_that_passes_says_nothing():
+    assert paced([2.0] * 200 + [20.0] * 30 + [2.0] * 18).status is Status.OK
+
+
+def test_it_is_over_when_the_pace_is_back():
+    assert paced([2.0] * 200 + [10.0] * 60 + [2.0] * 60).status is Status.OK
+
+
+def test_a_clock_that_stands_still_or_runs_back_says_nothing():
+    assert paced([0.0] * 300).status is not Status.BREACH
+    assert paced([-1.0] * 300).status is not Status.BREACH
+
+
+def test_too_few_points_are_unknown():
+    assert paced([2.0] * 90 + [20.0] * 50).status is Status.UNKNOWN

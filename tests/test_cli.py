@@ -1,0 +1,209 @@
+"""The command line as people use it: one clear line for what is wrong, and never a traceback."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.logs import write_run
+from watcher.store import Store
+
+FIELDS = [
+    "root",
+    "run",
+    "attempt",
+    "alert",
+    "detector",
+    "severity",
+    "state",
+    "onset_step",
+    "fired_step",
+    "fired_at",
+    "resolved_step",
+    "best_step",
+    "value",
+    "reason",
+    "advice",
+    "inputs",
+    "labels",
+]
+FALLING = [1 / (1 + i / 20) for i in range(60)]
+BAD = Path(__file__).parent / "bad"
+
+
+def cli(*words: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "watcher", *map(str, words)],
+        capture_output=True,
+        text=True,
+        errors="surrogateescape",
+        timeout=60,
+        env={**os.environ, **environment},
+        check=False,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def one_line(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
+    assert done.returncode == code, done
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert all(word in done.stderr for word in words), done.stderr
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("cli") / "logs"
+    write_run(root / "nan", {"train/loss": [*FALLING, *[math.nan] * 20]})
+    write_run(root / "fine", {"train/loss": FALLING})
+    return root
+
+
+def test_a_scan_finds_and_exits_with_one(logs: Path) -> None:
+    done = cli("scan", logs)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "nan: LossNaN, since step 60" in done.stdout
+    assert cli("scan", logs / "fine").returncode == 0
+    assert "LossNaN" in cli("scan", next((logs / "nan").iterdir())).stdout
+
+
+def test_json_lines_have_exactly_the_promised_fields(logs: Path) -> None:
+    for extra in ((), ("--reader", "tbparse"), ("--at", "live")):
+        lines = cli("scan", logs, "--format", "jsonl", *extra).stdout.splitlines()
+        found = [json.loads(line) for line in lines]
+        assert found
+        assert all(list(one) == FIELDS for one in found)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("scan", "LOGS/none"), 2, ("no such directory",)),
+        (("scan", "LOGS", "--labels", "LOGS/none.csv"), 1, ("none.csv: cannot be read",)),
+        (("scan", "LOGS", "--labels", str(BAD / "keys.toml")), 1, ("no column",)),
+        (("scan", "LOGS", "--rules", "none.yaml"), 1, ("none.yaml: no such rule pack",)),
+        (("scan", "LOGS", "--now", "nan"), 2, ("Unix time",)),
+        (("scan", "LOGS", "--charts", "/proc/none"), 2, ("/proc/none",)),
+        (("read", "LOGS/none"), 2, ("no such directory",)),
+        (("read", "LOGS", "-o", "x.foo"), 2, (".parquet",)),
+        (("read", "LOGS", "-o", "/none/x.csv"), 2, ("/none/x.csv",)),
+        (("explain", "LOGS/nan", "Foo"), 2, ("no rule Foo", "LossNaN")),
+        (("status",), 2, ("-c config.toml",)),
+        (("run",), 2, ("nothing to watch",)),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(
+    logs: Path, words: tuple[str, ...], code: int, said: tuple[str, ...]
+) -> None:
+    done = cli(*(word.replace("LOGS", str(logs)) for word in words))
+    one_line(done, code, *said)
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("bad", sorted(BAD.glob("*.yaml")) + sorted(BAD.glob("*.toml")))
+def test_check_says_everything_at_once_with_its_place(bad: Path) -> None:
+    done = cli("check", *(["-c", bad] if bad.suffix == ".toml" else [bad]))
+    assert done.returncode == 1
+    assert done.stderr
+    assert str(bad) in done.stderr
+
+
+def test_strange_entries_neither_stop_a_scan_nor_hide_the_sound_run(tmp_path: Path) -> None:
+    name = "events.out.tfevents.1700000000.host.1.0"
+    for odd in ("fifo", "dangling", "zero", "zeros", "loop", "directory"):
+        (tmp_path / odd).mkdir()
+    os.mkfifo(tmp_path / "fifo" / name)
+    (tmp_path / "dangling" / name).symlink_to(tmp_path / "nowhere")
+    (tmp_path / "zero" / name).touch()
+    (tmp_path / "zeros" / name).write_bytes(bytes(4096))
+    (tmp_path / "loop" / "self").symlink_to("..")
+    (tmp_path / "directory" / name).mkdir()
+    log = write_run(tmp_path / "huge", {"train/loss": FALLING})
+    from tensorboard.summary.writer.record_writer import masked_crc32c
+
+    header = (1 << 62).to_bytes(8, "little")
+    with log.open("ab") as file:
+        file.write(header + int(masked_crc32c(header)).to_bytes(4, "little") + b"x" * 100)
+    write_run(tmp_path / "good", {"train/loss": [*FALLING, math.nan]})
+    done = cli("scan", tmp_path)
+    assert done.returncode == 1
+    assert "good: LossNaN" in done.stdout
+    assert "2 runs with scalars" in done.stdout
+    assert all(str(tmp_path) in line for line in done.stderr.splitlines())
+
+
+def test_hostile_names_are_printed_harmlessly(tmp_path: Path) -> None:
+    for name in ("a\nb\x1b[31m", "<!channel>", os.fsdecode(b"bad\xff")):
+        write_run(tmp_path / name, {"train/loss": [*FALLING, math.nan]})
+    for words in (("scan", tmp_path), ("scan", tmp_path, "--format", "jsonl")):
+        done = cli(*words, NO_COLOR="1")
+        assert done.returncode == 1
+        assert "\x1b" not in done.stdout
+        assert len(done.stdout.splitlines()) == 3 + ("--format" not in words)
+
+
+def test_charts_are_written_as_png(logs: Path, tmp_path: Path) -> None:
+    cli("scan", logs, "--charts", tmp_path / "out")
+    drawn = list((tmp_path / "out").iterdir())
+    assert [path.read_bytes()[:4] for path in drawn] == [b"\x89PNG"]
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "feather"])
+def test_tables_are_saved(logs: Path, tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"table.{ending}"
+    assert cli("read", logs, "-o", path, *(["--wide"] if ending == "csv" else [])).returncode == 0
+    frame = getattr(pd, f"read_{ending}")(path)
+    assert len(frame) == 140
+
+
+def test_a_reader_that_goes_away_is_no_error_message(logs: Path) -> None:
+    words = [sys.executable, "-m", "watcher", "read", str(logs)]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout
+    assert process.stderr
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait() in (1, 2)
+
+
+def test_help_starts_without_the_heavy_libraries() -> None:
+    words = [sys.executable, "-X", "importtime", "-m", "watcher", "--help"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert not loaded & {"pandas", "matplotlib", "tensorboard", "numpy", "pydantic"}
+
+
+def test_the_state_is_shown_and_silences_come_and_go(logs: Path, tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    state = tmp_path / "state"
+    config.write_text(f'state_dir = "{state}"\n[[roots]]\npath = "{logs}"\n')
+    assert "ok" in cli("doctor", "-c", config).stdout
+    Store.open(state).close()
+    for what in ("status", "alerts", "runs"):
+        assert cli(what, "-c", config).returncode == 0
+        json.loads(cli(what, "-c", config, "--format", "json").stdout)
+    made = cli("silence", "add", "run=nan*", "--for", "2h", "--by", "ada", "-c", config)
+    assert "run=nan*" in made.stdout
+    (held,) = json.loads(cli("silence", "list", "-c", config, "--format", "json").stdout)
+    assert held["ends_at"] - held["starts_at"] == 7200
+    assert cli("silence", "expire", held["id"], "-c", config).returncode == 0
+    assert "0 silences" in cli("silence", "list", "-c", config).stdout
+    one_line(cli("silence", "expire", held["id"], "-c", config), 2, "no silence")
+    one_line(cli("silence", "add", "nan", "--for", "2h", "-c", config), 2, "name=glob")
+    one_line(cli("silence", "add", "a=b", "--for", "2x", "-c", config), 2, "not a duration")
+
+
+def test_the_doctor_says_what_is_missing(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(f'[[roots]]\npath = "{tmp_path}/none"\n')
+    done = cli("doctor", "-c", config)
+    assert done.returncode == 1
+    assert "BAD" in done.stdout

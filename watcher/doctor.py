@@ -1,0 +1,138 @@
+"""Is everything there that the service needs? One line a thing, in words, with what to do.
+
+Looks only: nothing is written, nothing is sent.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from watcher.config import Config, Receiver, Root, Secret
+from watcher.errors import WatcherError
+from watcher.model import WallTime
+
+_SKEW = 60.0  # seconds that an event file may be ahead of our clock
+_LOW = 1 << 30  # bytes left on the state's disk that are worth a warning
+_MOST_FILES = 20_000  # looked at for the newest one: this is a check, not a survey
+_ESCAPES = {r"\040": " ", r"\011": "\t", r"\012": "\n", r"\134": "\\"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was looked at and how it is; ``good`` is False if something must be done."""
+
+    said: str
+    good: bool = True
+
+
+def examine(config: Config | None, now: WallTime) -> Iterator[Finding]:
+    """Look at the installation and, with a ``config``, at all that it names."""
+    yield from _installation()
+    if config is None:
+        return
+    for root in config.roots:
+        yield from _root(root, now)
+    yield _state(config.state_dir)
+    for receiver in config.receivers.values():
+        yield from _receiver(receiver)
+
+
+def _installation() -> Iterator[Finding]:
+    yield Finding(f"python {platform.python_version()} on {platform.system()}")
+    for name in ("numpy", "pandas"):
+        try:
+            yield Finding(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            yield Finding(f"{name}: not installed; install the watcher again", good=False)
+    from watcher.source import scan
+
+    yield Finding(f"scanner: {getattr(scan, 'SCANNER', 'numpy')}")
+
+
+def _root(root: Root, now: WallTime) -> Iterator[Finding]:
+    path = Path(root.path)
+    try:
+        with os.scandir(path) as entries:
+            next(entries, None)
+    except OSError as error:
+        why = f"{error.strerror}; mount it, or let the service's user read it"
+        yield Finding(f"root {path}: {why}", good=False)
+        return
+    where, kind = mount_of(path)
+    writable = "; writable, which is not needed" if os.access(path, os.W_OK) else ""
+    yield Finding(f"root {path}: readable, {kind} mounted at {where}{writable}")
+    newest = _newest(path)
+    if newest is None:
+        yield Finding(f"root {path}: no event files yet")
+    elif newest > now + _SKEW:
+        ahead = f"newest event file is {newest - now:.0f} s in the future"
+        yield Finding(f"root {path}: {ahead}; set the clocks with NTP", good=False)
+    else:
+        yield Finding(f"root {path}: newest event file is {max(0.0, now - newest):.0f} s old")
+
+
+def mount_of(path: Path, mounts: Path = Path("/proc/self/mounts")) -> tuple[str, str]:
+    """Return where the file system that holds ``path`` is mounted, and of which type it is."""
+    resolved, best, kind = path.resolve(), "", "unknown file system"
+    try:
+        lines = mounts.read_text("utf-8", "surrogateescape").splitlines()
+    except OSError:
+        return "/", kind
+    for line in lines:
+        _, point, type_, *_ = line.split(" ")
+        for escape, plain in _ESCAPES.items():
+            point = point.replace(escape, plain)
+        if resolved.is_relative_to(point) and len(point) >= len(best):
+            best, kind = point, type_
+    return best or "/", kind
+
+
+def _newest(path: Path) -> float | None:
+    newest, seen = None, 0
+    for directory, _, names in os.walk(path):
+        for name in names:
+            if "tfevents" not in name:
+                continue
+            seen += 1
+            try:
+                changed = os.lstat(os.path.join(directory, name)).st_mtime  # noqa: PTH118
+            except OSError:
+                continue
+            newest = changed if newest is None else max(newest, changed)
+        if seen >= _MOST_FILES:
+            break
+    return newest
+
+
+def _state(state_dir: str) -> Finding:
+    if not state_dir:
+        return Finding("state_dir: none; a restart forgets what was sent")
+    path = Path(state_dir)
+    there = path if path.exists() else path.parent
+    if not there.is_dir():
+        return Finding(f"state_dir {path}: no such directory; create {there}", good=False)
+    if not os.access(there, os.W_OK | os.X_OK):
+        return Finding(f"state_dir {path}: not writable by this user; chown it", good=False)
+    free = shutil.disk_usage(there).free
+    low = free < _LOW
+    said = f"state_dir {path}: writable, {free / 1e9:.1f} GB free{'; make room' if low else ''}"
+    return Finding(said, good=not low)
+
+
+def _receiver(receiver: Receiver) -> Iterator[Finding]:
+    secrets: list[Secret] = [s for s in (receiver.token, receiver.secret) if s is not None]
+    if not secrets:
+        yield Finding(f"receiver {receiver.name}: {receiver.type}, no secret")
+    for secret in secrets:
+        try:
+            secret.read()
+        except WatcherError as error:
+            yield Finding(f"receiver {receiver.name}: {error}", good=False)
+        else:
+            yield Finding(f"receiver {receiver.name}: {receiver.type}, secret readable")
