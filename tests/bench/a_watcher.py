@@ -50,7 +50,7 @@ def detect(request: dict[str, Any]) -> list[dict[str, Any]]:
         alerts = session.tick(now)
         if request["final"]:
             del _sessions[request["id"]]
-    # a scan replays the run's life and knows at which step each alert fired; live, the probe counts
+    # a scan knows at which step each alert fired; live, the probe counts
     return [
         alarm(
             label(a),

@@ -68,7 +68,9 @@ def params_of(name):
         if rule.detector == name:
             return rule.params
     kind = detectors()[name].params
-    return kind(**{"expr": "train_loss > 1"} if name.startswith("expression") else {"above": 1.0})
+    return kind(
+        **{"expr": "train_loss.last > 1"} if name.startswith("expression") else {"above": 1.0}
+    )
 
 
 def ask(name, value, names=None) -> Verdict:

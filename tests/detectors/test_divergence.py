@@ -34,7 +34,7 @@ def test_the_reason_has_the_levels_and_the_factor_in_it():
     found = say(detect, RULE, value=[2.0, 1.5, 1.2, 1.0, 1.1, 1.6, 2.4, 3.0, 4.0, 5.0, 6.0, 8.0])
     assert found.status is Status.BREACH
     assert "from 1 near step 4 to 8, 8.0 times as high" in found.reason
-    assert (found.onset, found.best, found.best_value) == (4, 4, 1.0)
+    assert (found.onset, found.best, found.best_value) == (5, 4, 1.0)
     assert found.advice == "divergence"
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -63,8 +64,5 @@ def test_marks_do_not_depend_on_where_the_polls_cut(values, cuts, tolerate):
     array = np.array(values, float)
     whole = mark(Window(), array, rule)
     edges = [0, *sorted(min(c, len(values)) for c in cuts), len(values)]
-    parts = [
-        mark(window_of(array[:a]), array[a:b], rule)
-        for a, b in zip(edges, edges[1:], strict=False)
-    ]
+    parts = [mark(window_of(array[:a]), array[a:b], rule) for a, b in itertools.pairwise(edges)]
     assert np.concatenate(parts).tolist() == whole.tolist()

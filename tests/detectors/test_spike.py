@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -63,7 +64,7 @@ def test_a_drop_is_no_spike():
 @pytest.mark.parametrize("seed", range(5))
 def test_heavy_tails_that_were_there_before_say_nothing(seed):
     rng = np.random.default_rng(seed)
-    value = np.exp(0.06 * rng.standard_t(4, 400))
+    value = np.exp(0.06 * rng.standard_t(4, 400).clip(-6, 6))  # beyond it is a needle
     for n in range(30, 400):
         assert say(detect, RULE, value=value[:n]).status is not Status.BREACH
 
@@ -93,8 +94,5 @@ def test_marks_do_not_depend_on_where_the_polls_cut(values, cuts):
     array = np.array(values)
     whole = mark(Window(), array, RULE)
     edges = [0, *sorted(min(c, len(values)) for c in cuts), len(values)]
-    parts = [
-        mark(window_of(array[:a]), array[a:b], RULE)
-        for a, b in zip(edges, edges[1:], strict=False)
-    ]
+    parts = [mark(window_of(array[:a]), array[a:b], RULE) for a, b in itertools.pairwise(edges)]
     assert np.concatenate(parts).tolist() == whole.tolist()

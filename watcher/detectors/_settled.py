@@ -79,7 +79,7 @@ def at_rest(window: Window, flat: Flat) -> Rest | None:
     start = max(float(value[first]), window.first_value if first == 0 else -np.inf)
     fallen = 1 - line.level / start if start > 0 and low > 0 else 1.0
     at = _since(value, n - last, line.level, flat.margin * unit)
-    rise = (line.rise + line.doubt) / unit
+    rise = (line.rise + line.doubt) / unit if unit > 0 else 0.0  # zero to the end: at rest
     return Rest(line.level, start, int(step[at]), n - at, fallen, last / n, rise)
 
 

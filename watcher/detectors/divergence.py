@@ -67,6 +67,8 @@ def detect(inputs: Inputs, params: Divergence, now: WallTime) -> Verdict:
     calm = _without_dips(value) if n >= SHORT else value
     total = np.concatenate(([0.0], np.cumsum(calm)))
     smooth = (total[width:] - total[:-width]) / width
+    if not np.isfinite(smooth).all():
+        return UNKNOWN  # sums beyond what a float can hold
     low = int(smooth.argmin())
     base, rise = float(smooth[low]), float(smooth[-1] - smooth[low])
     level = _level(value, base)
@@ -93,7 +95,8 @@ def detect(inputs: Inputs, params: Divergence, now: WallTime) -> Verdict:
     start = float(np.median(value[: max(1, min(low, width, 5))]))
     if start - base < params.descent * rise and rise < max(level, abs(start)):
         return OK
-    return _finding(inputs, step, value, smooth, width, rise)
+    near = min(0.1 * rise, 2 * error + 0.02 * level)
+    return _finding(inputs, step, value, smooth, width, near)
 
 
 def _without_dips(value: Floats) -> Floats:
@@ -126,14 +129,14 @@ def _part_asked(lr: Window | None, since: int, params: Divergence) -> float:
 
 
 def _finding(
-    inputs: Inputs, step: Ints, value: Floats, smooth: Floats, width: int, rise: float
+    inputs: Inputs, step: Ints, value: Floats, smooth: Floats, width: int, near: float
 ) -> Verdict:
     low = int(smooth.argmin())
-    left = np.flatnonzero(smooth[low:] <= smooth[low] + 0.1 * rise)
+    left = np.flatnonzero(smooth[low:] <= smooth[low] + near)
     began = min(low + int(left[-1]) + width, len(step) - 1) if width > 1 else low + int(left[-1])
     onset = int(step[began])
-    near = value[low : low + width]
-    best, best_value = int(step[low + int(near.argmin())]), float(near.min())
+    lowest = value[low : low + width]
+    best, best_value = int(step[low + int(lowest.argmin())]), float(lowest.min())
     val = inputs.get("val")
     if val is not None and math.isfinite(val.extremes.low):
         best, best_value = val.extremes.low_step, val.extremes.low

@@ -86,7 +86,9 @@ def detect(inputs: Inputs, params: Oscillation, now: WallTime) -> Verdict:
         return UNKNOWN  # it swung like this before, too: nothing new, and nothing over
     if _follows(inputs.get("lr"), n):
         return OK
-    return _finding(window, step, value, recent, period, params)
+    if period < 3:  # between two frequencies of few points: counted rather than resolved
+        period = _turns(recent)
+    return _finding(window, step, value, recent, period)
 
 
 def _strongest(value: Floats) -> tuple[float, float, float]:
@@ -150,10 +152,10 @@ def _follows(lr: Window | None, n: int) -> bool:
 
 
 def _finding(
-    window: Window, step: Floats, value: Floats, recent: Floats, period: float, params: Oscillation
+    window: Window, step: Floats, value: Floats, recent: Floats, period: float
 ) -> Verdict:
     high, low = float(np.quantile(recent, 0.9)), float(np.quantile(recent, 0.1))
-    onset = int(step[_began(value, (high - low) / 2, len(recent))])
+    onset = int(step[_began(value, (high - low) / 2, len(recent), period)])
     best = window.extremes
     return Verdict(
         Status.BREACH,
@@ -170,10 +172,29 @@ def _finding(
     )
 
 
-def _began(value: Floats, swing: float, n: int) -> int:
-    """Return the index where the swings began: back from the newest as long as they go on."""
-    block = max(4, n // 8)
+def _began(value: Floats, swing: float, n: int, period: float) -> int:
+    """Return the index where the swings began, found in steps of a period and more.
+
+    Back from the newest points as long as the curve swings about its own line, or forward to
+    where it first does.
+    """
+    block = max(4, math.ceil(period) + 1)
     at = len(value) - n
-    while at >= block and float(np.ptp(value[at - block : at])) > 0.9 * swing:
+    while at >= block and _range(value[at - block : at]) > swing:
         at -= block
+    while at < len(value) - 2 * block and _range(value[at : at + block]) <= swing:
+        at += block
     return at
+
+
+def _range(value: Floats) -> float:
+    """Return the range of some values about the line through them."""
+    at = np.arange(len(value)) - (len(value) - 1) / 2
+    return float(np.ptp(value - float(at @ value) / float(at @ at) * at))
+
+
+def _turns(value: Floats) -> float:
+    """Return the period in points, counted by how often the values turn."""
+    change = np.diff(value)
+    turns = int(np.count_nonzero(change[1:] * change[:-1] < 0))
+    return 2 * (len(value) - 1) / (turns + 1)

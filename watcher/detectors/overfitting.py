@@ -129,7 +129,8 @@ def _size(value: Floats, best: int, base: float, rise: float) -> float:
     fell by a tenth; either measure alone misjudges one of them.
     """
     level, descent = _level(value), float(value[: best + 1].max()) - base
-    return rise / math.sqrt(level * max(descent, LEAST_DESCENT * level))
+    measure = math.sqrt(level) * math.sqrt(max(descent, LEAST_DESCENT * level))
+    return rise / measure if measure > 0 else 0.0
 
 
 def _needed(course: Course, best: int, params: Overfitting) -> float:

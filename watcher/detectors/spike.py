@@ -3,8 +3,9 @@
 A point is compared with the points just before it: it must exceed their median by ``factor`` of
 their spread, by ``beyond`` times the largest excursion the window has already seen and come back
 from (heavy tails announce themselves), and by a real part of the level. Each point is tested
-once, against the past alone, so that looking again cannot make it fire; with a normal or a
-t-distributed batch noise the first two conditions together are met less than once in 10^6 points.
+once, against the past alone, so that looking again cannot make it fire. Under normal noise the
+first two conditions together are met less than once in 10^6 points; with heavier tails a needle
+of twice the usual level is real, however the noise is called, and is said.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def detect(inputs: Inputs, params: Throughput, now: WallTime) -> Verdict:
     if len(window) < 3 * n:
         return UNKNOWN
     wall, step = window.wall_time, window.step
-    if wall[-1] - wall[-n] < params.factor * (wall[-n] - wall[-2 * n]):  # the common case
+    if wall[-1] - wall[-n] < params.factor * (wall[n] - wall[0]):  # the common case
         return OK
     seconds, steps = np.diff(wall), np.diff(step)
     good = np.isfinite(seconds) & (seconds > 0) & (steps > 0)
