@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from watcher.notify.fake_slack import FakeSlack
 
 WATCHER = [sys.executable, "-m", "watcher"]
 PATIENCE = 40.0  # seconds until a wait is given up; never decides what is right
@@ -127,6 +130,38 @@ def test_nothing_is_lost_or_said_twice_over_kills_stalls_and_ends(service):
     assert not service.said("RESOLVED")
     assert not service.said("Traceback")
     assert service.alerts()["a", "NaN"] == "ended"
+
+
+def test_a_dead_slack_delays_nobody_and_hears_of_it_once_when_it_is_back(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    service = Service(tmp_path)
+    config, token = tmp_path / "config.toml", tmp_path / "token"
+    token.write_text("xoxb-fake")
+    token.chmod(0o600)
+    text, _, _ = config.read_text().partition("[route]")
+    config.write_text(
+        f'{text}[receivers.slack]\ntype = "slack"\nchannel = "C0000000001"\n'
+        f'token_file = "{token}"\napi_url = "http://127.0.0.1:{port}/api/"\n'
+        '[route]\nreceiver = "terminal"\n[[route.routes]]\nreceiver = "slack"\ngo_on = true\n'
+        '[[route.routes]]\nreceiver = "terminal"\n'
+    )
+    service.start()
+    try:
+        service.train("a", 20, nan_from=12)
+        service.wait(lambda: service.said("CRITICAL", "NaN"))
+        service.train("b", 20, nan_from=12)
+        service.wait(lambda: service.said("CRITICAL", "NaN", " b "))
+        assert service.said("not sent", "receiver=slack")
+        with FakeSlack(port=port) as slack:
+            service.wait(lambda: len(slack.texts()) >= 2)
+            assert service.stop(signal.SIGTERM) == 0
+            told = slack.texts()
+        assert sorted("· a ·" in line for line in told) == [False, True]
+        assert "xoxb" not in "".join(service.lines)
+    finally:
+        if service.process.poll() is None:
+            service.stop(signal.SIGKILL)
 
 
 def test_a_second_service_on_the_same_state_is_refused(service):
