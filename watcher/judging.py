@@ -107,6 +107,7 @@ def absorb(
             said += tie(run, plan, moment.now)
         said += _judge_part(run, part, plan, moment)
     run.last_step = int(points.step[-1])
+    run.conclude()
     for tag, window in run.windows.items():
         run.judged[tag] = max(run.judged.get(tag, 0), window.count)
     return said

@@ -99,6 +99,7 @@ class Watched:
     pace: Pace = field(default_factory=Pace)
     last_step: int = 0
     points: int = 0
+    concluded: str = ""  # what its own points say of its completion, as of the newest
     plan_version: int = -1  # of the plan its rules were tied by
 
     def __getstate__(self) -> dict[str, object]:
@@ -137,17 +138,19 @@ class Watched:
         A sign in its files; a tag that a framework writes at the very end; a learning rate that
         came down to the end of its schedule; finished neighbours that ended at the same step.
         """
-        if self.finished:
-            return self.finished
-        for tag in _SUMMARY_TAGS:
-            if tag in self.counts:
-                return f"{tag} was written"
-        for tag, meaning in self.assigned.items():
-            if meaning.role is Role.LEARNING_RATE and _schedule_ended(self.windows[tag]):
-                return f"{tag} is at the end of its schedule"
+        if self.finished or self.concluded:
+            return self.finished or self.concluded
         if siblings.get(self.last_step, 0) >= _SIBLINGS:
             return f"its neighbours ended at step {self.last_step} as well"
         return ""
+
+    def conclude(self) -> None:
+        """Note what the points up to now say of the run's completion."""
+        ended = next((tag for tag in _SUMMARY_TAGS if tag in self.counts), None)
+        self.concluded = f"{ended} was written" if ended else ""
+        for tag, meaning in self.assigned.items():
+            if meaning.role is Role.LEARNING_RATE and _schedule_ended(self.windows[tag]):
+                self.concluded = f"{tag} is at the end of its schedule"
 
     @property
     def firing(self) -> list[Alert]:
