@@ -23,7 +23,8 @@ BATCHES = 10  # enough degrees of freedom, and batches long enough to be nearly 
 
 # Student's t by degrees of freedom 1 ... 8. A trend is looked at hundreds of times while a curve
 # grows, but looks are dependent: some ten of them a doubling of the curve are new. SURE is the
-# one-sided 0.05 % point, which leaves well under 1 % over a run; LIKELY the 1 % point.
+# one-sided 0.05 % point, a level that held in simulation, not a bound that is proven for repeated
+# looks; LIKELY is the 1 % point.
 SURE = (636.6, 31.60, 12.92, 8.610, 6.869, 5.959, 5.408, 5.041)
 LIKELY = (31.82, 6.965, 4.541, 3.747, 3.365, 3.143, 2.998, 2.896)
 
