@@ -47,7 +47,10 @@ def test_the_unit_says_what_the_service_relies_on() -> None:
     command = "/opt/watcher/bin/watcher run -c /etc/watcher/config.toml"
     assert _settings("ExecStart") == [f"/usr/bin/env {command}"]
     assert _settings("ExecReload") == ["/bin/kill -HUP $MAINPID"]
-    assert _settings("LoadCredential") == ["slack-token:/etc/watcher/slack-token"]
+    assert _settings("LoadCredential") == [
+        "slack-token:/etc/watcher/slack-token",
+        "slack-app-token:/etc/watcher/slack-app-token",
+    ]
     assert _settings("User") == _settings("StateDirectory") == ["watcher"]
     assert _settings("ProtectSystem") == ["strict"]
     assert "MPLCONFIGDIR=%C/watcher/matplotlib" in _settings("Environment")
@@ -71,7 +74,8 @@ def test_the_slack_app_asks_for_what_is_used_and_takes_no_calls() -> None:
     assert {"chat:write", "files:write", "channels:history"} <= set(
         manifest["oauth_config"]["scopes"]["bot"]
     )
-    assert manifest["settings"]["socket_mode_enabled"] is False
+    assert manifest["settings"]["socket_mode_enabled"] is True  # buttons, without a web address
+    assert "request_url" not in manifest["settings"]["interactivity"]
     assert manifest["features"]["bot_user"]["display_name"]
 
 

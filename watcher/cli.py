@@ -408,6 +408,7 @@ def fake_slack(
 
     with FakeSlack(port=port, on_message=show) as slack:
         _say(f'api_url = "{slack.api}"  channel {", ".join(slack.channels)}  token {slack.token}')
+        _say(f"app token {slack.app_token}  page http://127.0.0.1:{slack.port}/")
         sys.stdout.flush()
         threading.Event().wait()
     return 0

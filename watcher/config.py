@@ -110,6 +110,7 @@ class Receiver:
     fallback: str = ""
     channel: str = ""
     token: Secret | None = None
+    app_token: Secret | None = None
     api_url: str = ""
     mention: str = ""
     url: str = field(default="", repr=False)  # may hold a token
@@ -125,6 +126,7 @@ class Team:
     packs: tuple[Path, ...] = ()
     roots: tuple[str, ...] = ()
     receivers: tuple[str, ...] = ()
+    members: tuple[str, ...] = ()  # Slack user ids: who may press buttons; empty: everybody
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,10 @@ class Config:
     def grants(self) -> dict[str, frozenset[str]]:
         """Return, for each team that may not look everywhere, the roots it may look at."""
         return {t.name: frozenset(t.roots) for t in self.teams.values() if t.roots}
+
+    def members(self) -> dict[str, frozenset[str]]:
+        """Return, for each team that named some, the Slack users who may act on its alerts."""
+        return {t.name: frozenset(t.members) for t in self.teams.values() if t.members}
 
     def labels_for(self, root: str, run: str) -> dict[str, str]:
         """Return the labels of a run under ``root``, from its path."""
@@ -332,19 +338,23 @@ class _Maker:
             return None
         given = said_.model_dump()
         token = self._secret(given, "token", where, needed=kind == "slack")
+        app_token = self._secret(given, "app_token", where, needed=False)
         secret = self._secret(given, "secret", where, needed=False)
         if len(self.problems) > before:
             return None
         if (url := given.get("api_url", "")) and not _trusted(url):
             self._say((*where, "api_url"), "api_url: must begin with https://, or be this machine")
-        return Receiver(name, token=token, secret=secret, **given)
+        return Receiver(name, token=token, app_token=app_token, secret=secret, **given)
 
     def _literal(self, key: str, kind: str, where: Where) -> bool:
         """Refuse a secret written into the file, before anything could repeat it."""
-        names = {"slack": ("token", "bot_token", "password"), "webhook": ("secret", "token")}
+        names = {
+            "slack": ("token", "bot_token", "app_token", "password"),
+            "webhook": ("secret", "token"),
+        }
         if key not in names.get(kind, ()):
             return False
-        good = "token" if kind == "slack" else "secret"
+        good = "secret" if kind == "webhook" else "app_token" if key == "app_token" else "token"
         message = f"{key}: no secrets in the config; use {good}_file or {good}_credential"
         self._say((*where, key), message)
         return True
@@ -386,7 +396,7 @@ class _Maker:
         for receiver in text.receivers:
             if receiver not in receivers:
                 self._unknown((*where, "receivers"), receiver, receivers)
-        return Team(name, self._paths(text.packs), paths, text.receivers)
+        return Team(name, self._paths(text.packs), paths, text.receivers, text.members)
 
     def _routes(
         self,
@@ -474,7 +484,7 @@ def check_environment(config: Config) -> list[Problem]:
     file = str(config.path or "config")
     said = [_root_trouble(root) for root in config.roots]
     for receiver in config.receivers.values():
-        secrets = (receiver.token, receiver.secret)
+        secrets = (receiver.token, receiver.app_token, receiver.secret)
         said += [_secret_trouble(receiver.name, one) for one in secrets if one is not None]
     if config.state_dir:
         said.append(_state_trouble(Path(config.state_dir)))

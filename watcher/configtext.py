@@ -95,6 +95,7 @@ class TeamText(Strict):
     packs: Names = ()
     roots: Names = ()
     receivers: Names = ()
+    members: tuple[Annotated[str, Field(pattern=r"^[UW][A-Z0-9]+$")], ...] = ()
 
 
 class ConsoleText(Strict):
@@ -111,6 +112,8 @@ class SlackText(Strict):
     channel: str = Field(min_length=1)
     token_file: str = ""
     token_credential: str = ""
+    app_token_file: str = ""
+    app_token_credential: str = ""
     api_url: str = ""
     mention: str = ""
     timeout: Positive = 10.0

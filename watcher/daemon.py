@@ -13,11 +13,12 @@ import signal
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from random import Random
 from types import FrameType
+from typing import Any
 
 from apscheduler.events import (
     EVENT_JOB_ERROR,
@@ -32,15 +33,17 @@ from watcher.clock import Clock, SystemClock
 from watcher.config import Config, load_config
 from watcher.engine import Engine, restore
 from watcher.errors import InvalidInput, LogdirError, StoreError, WatcherError
-from watcher.notify.base import Notifier
+from watcher.notify.base import Notifier, SendError, Whispers
+from watcher.notify.clicks import click_of, handle
 from watcher.notify.outbox import deliver
 from watcher.sdnotify import notify, watchdog_seconds
 from watcher.source.logdir import Logdir
 from watcher.store import Store, exclusive
-from watcher.wiring import notifiers, plan_of, source_options
+from watcher.wiring import listeners, notifiers, plan_of, source_options
 
 log = logging.getLogger(__name__)
 
+_CONNECT_EVERY = 15.0  # seconds between looks at the connections that buttons need
 _SEND_EVERY = 1.0  # seconds between looks at the outbox: a look is one indexed query
 _HOUSEKEEPING = 5.0  # seconds between signs of life and looks at the files of config and rules
 _LATE = 60.0  # seconds without a sign of life after which systemd is told nothing good
@@ -73,6 +76,7 @@ class Service:
         self._clock = clock
         self._random = random
         self._notifiers = notifiers(config)
+        self._listeners = listeners(config, self._notifiers, self._clicked)
         self._wake = {name: threading.Event() for name in self._notifiers}
         self._reloading = threading.Lock()
         self._alive: dict[str, float] = {}
@@ -122,6 +126,14 @@ class Service:
                 executor=f"send {name}",
                 id=f"send {name}",
             )
+        if self._listeners:
+            add(
+                self._listen,
+                "interval",
+                seconds=_CONNECT_EVERY,
+                next_run_time=_utcnow(self._clock),
+                id="buttons",
+            )
         add(self._housekeep, "interval", seconds=_HOUSEKEEPING, id="housekeeping")
         add(self._prune, "interval", seconds=_PRUNE_EVERY, id="prune")
         if self._checkpoint_path:
@@ -165,6 +177,28 @@ class Service:
         except StoreError as error:
             log.error("outbox not readable, trying again receiver=%s error=%r", name, str(error))
         self._alive["sender"] = self._clock.monotonic()
+
+    def _listen(self) -> None:
+        """See that buttons are heard. Without a connection alerts go out all the same."""
+        for listener in self._listeners:
+            try:
+                listener.connect()
+            except SendError as error:
+                log.warning("buttons not heard, trying again reason=%s", error)
+
+    def _clicked(self, notifier: Notifier, payload: Mapping[str, Any]) -> None:
+        click = click_of(payload)
+        if click is None:
+            return
+        answer = handle(self._store, click, self.config.members(), self._clock.now())
+        log.info("button action=%s user=%s done=%s", click.action, click.user, bool(answer.deed))
+        if answer.deed and answer.receiver in self._wake:
+            self._wake[answer.receiver].set()
+        if answer.words and isinstance(notifier, Whispers):
+            try:
+                notifier.whisper(click.channel, click.user, answer.words)
+            except SendError as error:
+                log.warning("who clicked was not told reason=%s", error)
 
     def _housekeep(self) -> None:
         self._alive["scheduler"] = self._clock.monotonic()
@@ -268,6 +302,8 @@ class Service:
         self.stopping.set()
         for wake in self._wake.values():
             wake.set()
+        for listener in self._listeners:
+            listener.close()
         timer = threading.Timer(deadline, _die)
         timer.daemon = True
         timer.start()

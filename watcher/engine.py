@@ -100,6 +100,7 @@ class Engine:
                 self.routes,
                 now,
                 silences=self._store.list_silences(),
+                acknowledged=self._store.list_acknowledged(),
             )
             self.ticked_at = self._clock.monotonic()
             if root.changed or root.owed or notices:

@@ -360,3 +360,4 @@ class Notice:
     attempts: int = 0
     next_attempt_at: WallTime = 0.0
     sent_at: WallTime | None = None
+    note: str = ""  # what somebody did about it, in mrkdwn of our own: nothing new is said

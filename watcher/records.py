@@ -135,6 +135,7 @@ def load_notice(row: Row) -> Notice:
         attempts=row["attempts"],
         next_attempt_at=row["next_attempt_at"],
         sent_at=row["settled_at"] if row["state"] == "sent" else None,
+        note=row["note"],
     )
 
 

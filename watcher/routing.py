@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
@@ -72,6 +72,16 @@ class Silence:
 
 
 @dataclass(frozen=True, slots=True)
+class Deed:
+    """What somebody did by a button. ``notice`` carries the word of it to the message."""
+
+    notice: Notice
+    silences: tuple[Silence, ...] = ()
+    acknowledged: tuple[str, ...] = ()  # fingerprints
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Heard:
     """What a receiver was last told of an alert that it holds to be firing."""
 
@@ -102,9 +112,12 @@ def queue(
     now: WallTime,
     *,
     silences: Sequence[Silence] = (),
+    acknowledged: Container[str] = (),
     storm: int = STORM,
 ) -> tuple[Notice, ...]:
     """Return the notices owed now. The same arguments give the same notices, ids included.
+
+    What is ``acknowledged`` (by fingerprint) is not repeated; what becomes louder is said.
 
     1. Take every alert held, and those that ``transitions`` closed and replaced in this tick.
     2. Closings go to whoever heard of the firing. What fired and closed between two looks was
@@ -130,7 +143,7 @@ def queue(
                 group = groups.setdefault(h.group_key, _Group(receiver))
                 group.news.append((_CLOSING[alert.state], alert))
         elif _may_be_told(alert, silences, now) and not quiet(alert):
-            _add_firing(groups, alert, heard, routes, now)
+            _add_firing(groups, alert, heard, routes, now, alert.fingerprint in acknowledged)
     return _digested(_notices(groups, heard, now), storm, now)
 
 
@@ -239,6 +252,7 @@ def _add_firing(
     heard: Mapping[HeardKey, Heard],
     routes: Sequence[Route],
     now: WallTime,
+    acknowledged: bool,
 ) -> None:
     """Put a firing alert into the group of each receiver, as news if it is any."""
     found = labels(alert)
@@ -253,7 +267,7 @@ def _add_firing(
         group.firing.append(alert)
         if loudness(alert.severity) > loudness(known.severity):
             group.news.append((LOUDER, alert))
-        elif now >= _repeat_at(known, route):
+        elif now >= _repeat_at(known, route) and not acknowledged:
             group.news.append((REPEAT, alert))
 
 

@@ -15,6 +15,7 @@ import json
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -45,7 +46,7 @@ from watcher.records import (
     load_owed,
     printable,
 )
-from watcher.routing import Heard, Silence
+from watcher.routing import Deed, Heard, Silence
 
 __all__ = ["Changes", "Delivery", "Owed", "RunRow", "Saved", "Store", "exclusive"]
 
@@ -85,6 +86,11 @@ MIGRATIONS: tuple[Migration, ...] = (
         """CREATE TABLE silences (id TEXT PRIMARY KEY, matchers TEXT NOT NULL,
             starts_at REAL NOT NULL, ends_at REAL NOT NULL, created_by TEXT NOT NULL,
             comment TEXT NOT NULL)""",
+    ),
+    (
+        "ALTER TABLE notices ADD COLUMN note TEXT NOT NULL DEFAULT ''",
+        """CREATE TABLE acknowledged (fingerprint TEXT PRIMARY KEY, created_by TEXT NOT NULL,
+            at REAL NOT NULL)""",
     ),
 )
 
@@ -149,7 +155,7 @@ class Store:
                 )
             return
         if self._name != ":memory:":
-            self._db.execute("PRAGMA journal_mode = WAL")
+            self._use_wal()
         self._db.execute("PRAGMA synchronous = FULL")
         for number in range(version, len(migrations)):
             with self._transaction():
@@ -159,6 +165,18 @@ class Store:
                 for statement in migrations[number]:
                     self._db.execute(statement)
                 self._db.execute(f"PRAGMA user_version = {number + 1}")
+
+    def _use_wal(self) -> None:
+        """Turn to WAL mode. SQLite does not wait for another process that does so just now."""
+        until = time.monotonic() + BUSY_TIMEOUT
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > until:
+                    raise
+            time.sleep(0.01)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -283,6 +301,7 @@ class Store:
             db.execute("DELETE FROM transitions WHERE at < ?", (before,))
             db.execute("DELETE FROM notices WHERE settled_at < ?", (before,))
             db.execute("DELETE FROM threads WHERE at < ?", (before,))
+            db.execute("DELETE FROM acknowledged WHERE at < ?", (before,))
             db.execute("DELETE FROM silences WHERE ends_at < ?", (before,))
             db.execute(
                 "DELETE FROM runs WHERE state = ? AND last_seen < ?", (RunState.GONE, before)
@@ -464,23 +483,44 @@ class Store:
     def add_silence(self, silence: Silence) -> None:
         """Add a silence, or replace the one with its id."""
         with self._transaction() as db:
-            db.execute(
-                "INSERT OR REPLACE INTO silences VALUES (?, ?, ?, ?, ?, ?)",
-                (
-                    silence.id,
-                    as_key(dict(silence.matchers)),
-                    silence.starts_at,
-                    silence.ends_at,
-                    printable(silence.created_by),
-                    printable(silence.comment),
-                ),
-            )
+            _write_silence(db, silence)
 
     def expire_silence(self, silence_id: str, now: WallTime) -> bool:
         """End a silence now; False if there is none of this id that has not ended."""
         with self._transaction() as db:
             sql = "UPDATE silences SET ends_at = ? WHERE id = ? AND ends_at > ?"
             return db.execute(sql, (now, silence_id, now)).rowcount > 0
+
+    # ---------------------------------------------------------------- by a button
+
+    def told(self, notice_id: str) -> Notice | None:
+        """Return a notice with its alerts as they are now, None if it is not on record."""
+        rows = self._rows("SELECT * FROM notices WHERE id = ?", (notice_id,))
+        if not rows:
+            return None
+        notice = load_notice(rows[0])
+        now = [self._as_it_is(alert) for alert in notice.alerts]
+        return replace(notice, alerts=tuple(now))
+
+    def _as_it_is(self, alert: Alert) -> Alert:
+        sql = "SELECT body FROM alerts WHERE fingerprint = ?"
+        rows = self._rows(sql, (alert.fingerprint,))
+        return load_alert(json.loads(rows[0]["body"])) if rows else alert
+
+    def act(self, deed: Deed, now: WallTime) -> None:
+        """Do what a button asks for, in one transaction. The same deed twice is done once."""
+        with self._transaction() as db:
+            for silence in deed.silences:
+                _write_silence(db, silence)
+            db.executemany(
+                "INSERT OR IGNORE INTO acknowledged VALUES (?, ?, ?)",
+                [(fingerprint, printable(deed.by), now) for fingerprint in deed.acknowledged],
+            )
+            _queue(db, [deed.notice])
+
+    def list_acknowledged(self) -> frozenset[str]:
+        """Return the fingerprints of the alerts that somebody has taken note of."""
+        return frozenset(row["fingerprint"] for row in self._all("acknowledged"))
 
 
 @contextmanager
@@ -570,8 +610,8 @@ def _told(name: str) -> Iterator[None]:
 def _queue(db: sqlite3.Connection, notices: Iterable[Notice]) -> None:
     db.executemany(
         "INSERT OR IGNORE INTO notices"
-        " (id, receiver, group_key, reason, alerts, queued_at, next_attempt_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        " (id, receiver, group_key, reason, alerts, queued_at, next_attempt_at, note)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         [
             (
                 n.id,
@@ -581,9 +621,24 @@ def _queue(db: sqlite3.Connection, notices: Iterable[Notice]) -> None:
                 dump_alerts(n.alerts),
                 n.queued_at,
                 n.next_attempt_at,
+                n.note,
             )
             for n in notices
         ],
+    )
+
+
+def _write_silence(db: sqlite3.Connection, silence: Silence) -> None:
+    db.execute(
+        "INSERT OR REPLACE INTO silences VALUES (?, ?, ?, ?, ?, ?)",
+        (
+            silence.id,
+            as_key(dict(silence.matchers)),
+            silence.starts_at,
+            silence.ends_at,
+            printable(silence.created_by),
+            printable(silence.comment),
+        ),
     )
 
 

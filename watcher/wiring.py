@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from watcher.config import Config, Receiver, Root
 from watcher.model import RunKey
@@ -10,6 +12,9 @@ from watcher.notify.base import Notifier
 from watcher.notify.console import Console
 from watcher.pipeline import Plan
 from watcher.source.logdir import SourceOptions
+
+if TYPE_CHECKING:
+    from watcher.notify.socketmode import SocketMode
 
 
 def plan_of(config: Config, version: int) -> Plan:
@@ -44,6 +49,30 @@ def notifiers(config: Config) -> dict[str, Notifier]:
     return {name: _notifier(receiver) for name, receiver in config.receivers.items()}
 
 
+def listeners(
+    config: Config,
+    notifiers: Mapping[str, Notifier],
+    clicked: Callable[[Notifier, Mapping[str, Any]], None],
+) -> list[SocketMode]:
+    """Return a connection for each app whose buttons somebody may press.
+
+    ``clicked`` gets a notifier of that app and what Slack says of the click.
+    """
+    apps: dict[tuple[str, str], Notifier] = {}
+    for name, receiver in config.receivers.items():
+        if receiver.app_token is not None:
+            apps.setdefault((receiver.app_token.read(), receiver.api_url), notifiers[name])
+    if not apps:
+        return []
+    from watcher.notify.slack import SLACK_API
+    from watcher.notify.socketmode import SocketMode
+
+    return [
+        SocketMode(token, api or SLACK_API, partial(clicked, notifier))
+        for (token, api), notifier in apps.items()
+    ]
+
+
 def _notifier(receiver: Receiver) -> Notifier:
     if receiver.type == "slack":
         from watcher.notify.slack import SLACK_API, Slack
@@ -55,6 +84,7 @@ def _notifier(receiver: Receiver) -> Notifier:
             mention=receiver.mention,
             timeout=max(1, round(receiver.timeout)),
             api=receiver.api_url or SLACK_API,
+            buttons=receiver.app_token is not None,
         )
     if receiver.type == "webhook":
         from watcher.notify.webhook import Webhook

@@ -65,6 +65,14 @@ class Attaches(Protocol):
         """Add ``png`` to the group's first message and return its new receipt."""
 
 
+@runtime_checkable
+class Whispers(Protocol):
+    """A notifier that can say something to one person alone."""
+
+    def whisper(self, channel: str, user: str, words: str) -> None:
+        """Say ``words``, escaped already, to ``user`` in ``channel``."""
+
+
 def seconds(header: str | None) -> float | None:
     """Read ``Retry-After`` given in seconds, None for anything else; an hour at most."""
     try:

@@ -19,6 +19,9 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qsl
 
+from watcher.notify.fake_page import page
+from watcher.notify.fake_socket import FakeSocket
+
 Message = dict[str, Any]
 
 _POST = {
@@ -26,6 +29,7 @@ _POST = {
     "mrkdwn", "parse", "link_names", "unfurl_links", "unfurl_media", "username", "icon_emoji",
     "icon_url",
 }  # fmt: skip
+_WHISPER = {"channel", "user", "text", "blocks", "thread_ts", "parse", "link_names"}
 _UPDATE = {"channel", "ts", "text", "blocks", "attachments", "metadata", "parse", "link_names"}
 _TEXT_LIMITS = {"header": 150, "section": 3000, "field": 2000, "context": 3000}
 _MENTION = re.compile(r"<(![a-z]+[^>]*|[@#][A-Z0-9]+[^>]*|https?://[^>]+)>")
@@ -57,10 +61,12 @@ class FakeSlack:
     """Use as a context manager. ``channels`` maps ids to names; the bot is in all of them."""
 
     token: str = "xoxb-fake"
+    app_token: str = "xapp-fake"
     channels: dict[str, str] = field(default_factory=lambda: {"C0000000001": "alerts"})
     port: int = 0
     on_message: Callable[[Message], None] = lambda message: None
     messages: list[Message] = field(default_factory=list)
+    whispers: list[dict[str, Any]] = field(default_factory=list)
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     faults: deque[Fault] = field(default_factory=deque)
@@ -68,12 +74,14 @@ class FakeSlack:
     lock: threading.Lock = field(default_factory=threading.Lock)
     _clock: itertools.count[int] = field(default_factory=itertools.count)
     _server: ThreadingHTTPServer | None = None
+    _socket: FakeSocket | None = None
 
     def __enter__(self) -> FakeSlack:
         """Start serving."""
         handler = type("Handler", (_Handler,), {"slack": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", self.port), handler)
         self._server.daemon_threads = True
+        self._socket = FakeSocket()
         self.port = self._server.server_address[1]
         serve = self._server.serve_forever
         threading.Thread(target=serve, kwargs={"poll_interval": 0.02}, daemon=True).start()
@@ -89,6 +97,14 @@ class FakeSlack:
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
+        if self._socket is not None:
+            self._socket.close()
+
+    @property
+    def socket(self) -> FakeSocket:
+        """The connections of Socket Mode."""
+        assert self._socket is not None, "not serving"
+        return self._socket
 
     @property
     def api(self) -> str:
@@ -99,12 +115,45 @@ class FakeSlack:
         """Return the texts of all messages, oldest first."""
         return [message["text"] for message in self.messages]
 
+    def press(self, ts: str, action_id: str, user: str = "U0000000001") -> bool:
+        """Press a button of a message; whether an app took the click in time."""
+        message = next(m for m in self.messages if m["ts"] == ts)
+        rows = [b for b in message.get("blocks") or () if b["type"] == "actions"]
+        block, button = next(
+            (row, b) for row in rows for b in row["elements"] if b["action_id"] == action_id
+        )
+        where = {"channel_id": message["channel"], "message_ts": ts, "type": "message"}
+        action = {
+            "action_id": action_id,
+            "block_id": block["block_id"],
+            "type": "button",
+            "text": button["text"],
+            "value": button["value"],
+            "action_ts": f"{time.time():.6f}",
+        }
+        payload = {
+            "type": "block_actions",
+            "user": {"id": user, "username": "somebody", "team_id": "T0000000001"},
+            "container": where,
+            "channel": {"id": message["channel"], "name": self.channels[message["channel"]]},
+            "message": message,
+            "actions": [action],
+        }
+        return self.socket.press(json.loads(json.dumps(payload)))
+
+    def html(self) -> str:
+        """Return the channel as a person would see it."""
+        with self.lock:
+            return page(next(iter(self.channels.values())), self.messages, self.whispers)
+
     # ---------------------------------------------------------------- methods
 
     def answer(self, method: str, given: dict[str, Any]) -> dict[str, Any]:
         """Do what ``method`` does, or raise ``Refusal``."""
         known = {
+            "apps.connections.open": self._open,
             "auth.test": self._auth_test,
+            "chat.postEphemeral": self._whisper,
             "chat.postMessage": self._post,
             "chat.update": self._update,
             "conversations.history": self._history,
@@ -120,6 +169,18 @@ class FakeSlack:
 
     def _auth_test(self, given: dict[str, Any]) -> dict[str, Any]:
         return {"user": "watcher", "team": "fake", "bot_id": "B1"}
+
+    def _open(self, given: dict[str, Any]) -> dict[str, Any]:
+        return {"url": self.socket.open()}
+
+    def _whisper(self, given: dict[str, Any]) -> dict[str, Any]:
+        _only(given, _WHISPER)
+        self._channel(given)
+        self._check(given)
+        if not given["user"].startswith(("U", "W")):
+            raise Refusal("user_not_in_channel")
+        self.whispers.append(given)
+        return {"message_ts": f"{time.time():.6f}"}
 
     def _post(self, given: dict[str, Any]) -> dict[str, Any]:
         _only(given, _POST)
@@ -225,6 +286,9 @@ class FakeSlack:
 
     def _check_block(self, block: dict[str, Any]) -> None:
         kind = block.get("type", "")
+        if kind == "actions":
+            _check_buttons(block.get("elements", ()))
+            return
         if kind == "image":
             file = self.files.get((block.get("slack_file") or {}).get("id", ""), {})
             if file.get("looks", 0) < 2 or not block.get("alt_text"):
@@ -239,6 +303,18 @@ class FakeSlack:
             raise Refusal("invalid_blocks")
         for place, text in texts:
             _check_text(place, text)
+
+
+def _check_buttons(elements: list[dict[str, Any]]) -> None:
+    ids = {element.get("action_id") for element in elements}
+    if not 0 < len(elements) <= 25 or len(ids) != len(elements):
+        raise Refusal("invalid_blocks")
+    for element in elements:
+        label = element.get("text") or {}
+        if element.get("type") != "button" or label.get("type") != "plain_text":
+            raise Refusal("invalid_blocks")
+        if not 0 < len(label["text"]) <= 75 or len(element.get("value", "")) > 2000:
+            raise Refusal("invalid_blocks")
 
 
 def _check_text(place: str, text: dict[str, Any]) -> None:
@@ -270,9 +346,35 @@ class _Handler(BaseHTTPRequestHandler):
     slack: FakeSlack
     protocol_version = "HTTP/1.1"
 
+    def do_GET(self) -> None:
+        path = self.path.strip("/")
+        file = self.slack.files.get(path.removeprefix("files/"), {})
+        if not path:
+            self._say(200, self.slack.html().encode(), kind="text/html")
+        elif "data" in file:
+            self._say(200, file["data"], kind="image/png")
+        else:
+            self._say(404, b"")
+
+    def _press(self, body: bytes) -> None:
+        """Press a button by the page, then show the page again."""
+        given = dict(parse_qsl(body.decode()))
+        try:
+            self.slack.press(given["ts"], given["action"])
+        except (KeyError, StopIteration):
+            self._say(404, b"no such button")
+            return
+        self.send_response(303)
+        self.send_header("Location", "/")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
     def do_POST(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
         body, path = self.rfile.read(length), self.path.strip("/")
+        if path == "press":
+            self._press(body)
+            return
         if path.startswith("upload/"):
             try:
                 self.slack.upload(path.removeprefix("upload/"), body)
@@ -292,9 +394,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         if fault and fault.kind in ("status", "garbage"):
-            page = b"<html>a proxy's page</html>" if fault.kind == "garbage" else b'{"ok":false}'
+            said = b"<html>a proxy's page</html>" if fault.kind == "garbage" else b'{"ok":false}'
             code = fault.code if fault.kind == "status" else 200
-            self._say(code, page, fault.retry_after, html=fault.kind == "garbage")
+            kind = "text/html" if fault.kind == "garbage" else "application/json"
+            self._say(code, said, fault.retry_after, kind=kind)
             return
         if fault and fault.kind == "error":
             self._say(200, json.dumps({"ok": False, "error": fault.name}).encode())
@@ -308,11 +411,13 @@ class _Handler(BaseHTTPRequestHandler):
         self._say(200, json.dumps(answer).encode())
 
     def _answer(self, method: str, body: bytes) -> dict[str, Any]:
-        if self.headers.get("Authorization") != f"Bearer {self.slack.token}":
+        app_wide = method == "apps.connections.open"
+        token = self.slack.app_token if app_wide else self.slack.token
+        if self.headers.get("Authorization") != f"Bearer {token}":
             return {"ok": False, "error": "invalid_auth"}
         try:
             if "json" in (self.headers.get("Content-Type") or ""):
-                given = json.loads(body)
+                given = json.loads(body or b"{}")
             else:
                 given = dict(parse_qsl(body.decode()))
             return self.slack.answer(method, given)
@@ -322,11 +427,15 @@ class _Handler(BaseHTTPRequestHandler):
             return {"ok": False, "error": "invalid_arguments"}
 
     def _say(
-        self, code: int, body: bytes, retry_after: int | None = None, *, html: bool = False
+        self,
+        code: int,
+        body: bytes,
+        retry_after: int | None = None,
+        *,
+        kind: str = "application/json",
     ) -> None:
         self.send_response(code)
-        kind = "text/html" if html else "application/json"
-        self.send_header("Content-Type", f"{kind}; charset=utf-8")
+        self.send_header("Content-Type", kind if kind == "image/png" else f"{kind}; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))
         if retry_after is not None:
             self.send_header("Retry-After", str(retry_after))

@@ -239,12 +239,19 @@ def escape(text: str) -> str:
 
 
 def slack(
-    notice: Notice, *, mention: str = "", image: str = "", shown: Sequence[Alert] = ()
+    notice: Notice,
+    *,
+    mention: str = "",
+    image: str = "",
+    note: str = "",
+    buttons: Block | None = None,
+    shown: Sequence[Alert] = (),
 ) -> SlackMessage:
     """Return a notice as Slack shows it; ``shown`` replaces its alerts when a message is edited.
 
     ``mention`` is the config's own, already in Slack's form. ``image`` is the id of an uploaded
-    file that goes beneath the first alert.
+    file that goes beneath the first alert. ``note`` says what people did about it, in mrkdwn.
+    ``buttons`` stand at the end for as long as an alert is open.
     """
     alerts = tuple(shown) or notice.alerts
     reason = "" if shown else notice.reason
@@ -260,7 +267,12 @@ def slack(
         blocks.append({"type": "section", "text": _mrkdwn(mention)})
     head = escape(_headline(alerts, reason))
     text = f"{mention} {head}" if mention else head
-    return SlackMessage(text[:TEXT_LIMIT], _within(blocks))
+    blocks = _within(blocks)
+    if note:
+        blocks.append({"type": "context", "elements": [_mrkdwn(note)]})
+    if buttons and any(alert.open for alert in alerts):
+        blocks.append(buttons)
+    return SlackMessage(text[:TEXT_LIMIT], blocks)
 
 
 def _headline(alerts: Sequence[Alert], reason: str) -> str:
@@ -316,7 +328,7 @@ def _fields(alert: Alert) -> list[str]:
     if alert.state is AlertState.RESOLVED and alert.resolved_step is not None:
         fields.append(f"*Resolved at step*\n{alert.resolved_step}")
     if alert.fired_at is not None and 0 <= alert.fired_at < _YEAR_2100:
-        fields.append(f"*Noticed*\n{_date(alert.fired_at)}")
+        fields.append(f"*Noticed*\n{date(alert.fired_at)}")
     return fields
 
 
@@ -386,7 +398,7 @@ def _mrkdwn(text: str) -> Block:
     return {"type": "mrkdwn", "text": text[:SECTION_LIMIT], "verbatim": True}
 
 
-def _date(at: float) -> str:
-    """Let each reader's Slack show the time in the reader's own zone."""
+def date(at: float) -> str:
+    """Return a time in mrkdwn. Let each reader's Slack show the time in the reader's own zone."""
     spelled = datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
     return f"<!date^{int(at)}^{{date_short_pretty}} {{time}}|{spelled}>"

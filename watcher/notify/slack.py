@@ -24,6 +24,7 @@ from slack_sdk.errors import SlackApiError, SlackClientError
 
 from watcher.model import Alert, AlertState, Notice, Severity
 from watcher.notify.base import Receipt, SendError, seconds
+from watcher.notify.clicks import buttons
 from watcher.notify.message import SlackMessage, place, slack
 from watcher.routing import FIRST, LOUDER
 
@@ -31,6 +32,7 @@ EVENT = "watcher_notice"  # type of our metadata
 _PAGE = 200  # messages a page when looking for ours
 _MOST_PAGES = 10
 _CLOCKS_APART = 3600.0  # seconds that Slack's clock and ours may differ
+_MOST_NOTES = 5  # lines of what people did about an alert
 _FILE_TRIES = 8  # half a second apart, until an uploaded picture was processed
 
 _RETRYABLE = frozenset(
@@ -99,7 +101,8 @@ class Slack:
     """``channel`` is the channel's id (C…); a name works, but then nothing can be looked up.
 
     ``mention`` goes with the first news of something critical, in Slack's own form (``<!here>``).
-    ``timeout`` is in seconds, ``api`` Slack's address or that of a stand-in.
+    ``timeout`` is in seconds, ``api`` Slack's address or that of a stand-in. ``buttons``: somebody
+    listens for clicks.
     """
 
     token: str = field(repr=False)
@@ -107,6 +110,7 @@ class Slack:
     mention: str = ""
     timeout: int = 10
     api: str = SLACK_API
+    buttons: bool = False
     pace: Pace = field(default_factory=Pace, repr=False, compare=False)
 
     # ---------------------------------------------------------------- sending
@@ -117,14 +121,20 @@ class Slack:
         1. Without a thread: post, and that is the receipt.
         2. Else edit the first message to what is true now. Harmless to repeat.
         3. Reply in the thread; to the channel as well if something began or became louder.
+
+        A notice with a note says nothing new: the note goes into the first message.
         """
+        if notice.note and thread is not None:
+            noted = {**thread, "note": _with(thread.get("note", ""), notice.note)}
+            self._edit(notice, noted, shown)
+            return noted
+        row = buttons(notice.id) if self.buttons else None
+        message = slack(notice, mention=self._mention(notice), note=notice.note, buttons=row)
         if thread is None:
-            message = slack(notice, mention=self._mention(notice))
             answer = self._post(notice, message, self.channel)
             return _receipt(notice, str(answer["channel"]), answer)
         if any(not alert.open for alert in notice.alerts):
             self._edit(notice, thread, shown)
-        message = slack(notice, mention=self._mention(notice))
         loud = any(reason in notice.reason for reason in (FIRST, LOUDER))
         self._post(
             notice, message, thread["channel"], thread_ts=thread["ts"], reply_broadcast=loud
@@ -160,6 +170,11 @@ class Slack:
         self._edit(notice, pictured, shown)
         return pictured
 
+    def whisper(self, channel: str, user: str, words: str) -> None:
+        """Say something to one person in a channel. ``words`` are escaped already."""
+        said = {"channel": channel, "user": user, "text": words, "parse": "none"}
+        self._call("chat.postEphemeral", json={**said, "link_names": False})
+
     # ---------------------------------------------------------------- calling
 
     def _mention(self, notice: Notice) -> str:
@@ -184,7 +199,13 @@ class Slack:
 
     def _edit(self, notice: Notice, first: Receipt, shown: tuple[Alert, ...]) -> None:
         self.pace.wait()
-        message = slack(notice, shown=shown, image=first.get("file", ""))
+        message = slack(
+            notice,
+            shown=shown,
+            image=first.get("file", ""),
+            note=first.get("note", ""),
+            buttons=buttons(first["id"]) if self.buttons else None,
+        )
         body = {**_body(message, first["channel"], first["id"]), "ts": first["ts"]}
         try:
             self._rich_or_plain("chat.update", body)
@@ -269,6 +290,12 @@ def _refused(method: str, error: SlackApiError) -> _Refused:
     )
     refused.code = code
     return refused
+
+
+def _with(notes: str, note: str) -> str:
+    """Add a line to the notes of a message, the same one only once; the oldest go first."""
+    lines = [line for line in notes.split("\n") if line and line != note]
+    return "\n".join([*lines, note][-_MOST_NOTES:])
 
 
 def _receipt(notice: Notice, channel: str, message: Mapping[str, Any]) -> Receipt:
