@@ -34,7 +34,13 @@ def test_the_example_is_sound_and_shows_the_defaults() -> None:
     assert config.pins[1] == Pin("debug/*")
     assert config.grants() == {"vision": frozenset({"/data/runs"})}
     assert config.receivers["slack-vision"].token == Secret(credential="slack-token")
-    assert config.roots[0].labels_of("v/u/p/lr1") == {"team": "v", "user": "u", "project": "p"}
+    assert config.roots[0].labels_of("v/u/p/lr1") == {
+        "team": "v",
+        "user": "u",
+        "project": "p",
+        "gpus": "8",
+    }
+    assert config.owners == {"alice": "U0123456789"}
 
 
 def test_only_the_roots_must_be_named() -> None:

@@ -37,7 +37,8 @@ class Look:
 
     ``step`` and ``points`` are those of the trigger series at the judged point, ``inputs`` the
     full tag of each input, ``labels`` the run's own (the rule's win over them). ``severity``
-    counts when neither the rule nor the verdict names one.
+    counts when neither the rule nor the verdict names one. ``onset_at`` is when the verdict's
+    onset was reached, by the run's own clock.
     """
 
     rule: Rule
@@ -48,6 +49,7 @@ class Look:
     inputs: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     severity: Severity = Severity.WARNING
+    onset_at: WallTime | None = None
 
 
 def loudness(severity: Severity) -> int:
@@ -129,6 +131,7 @@ def _begin(held: Alert | None, verdict: Verdict, look: Look) -> Advance:
         active_step=look.step,
         active_points=look.points,
         shadow=rule.mode == "shadow",
+        onset_at=look.onset_at,
     )
     same = held is not None and held.fingerprint == alert.fingerprint
     return _fire_or_wait(held.state if held and same else None, alert, look, new=True)
@@ -143,6 +146,7 @@ def _wait(held: Alert, verdict: Verdict, look: Look) -> Advance:
         _refreshed(held, verdict, look),
         fingerprint=fingerprint(look.slot, onset),
         onset_step=onset,
+        onset_at=look.onset_at,
         severity=_severity(verdict, look),
     )
     return _fire_or_wait(AlertState.PENDING, alert, look, new=False)

@@ -95,10 +95,12 @@ class Root:
     done_markers: tuple[str, ...] = DONE_MARKERS
     labels: str = ""
     corrupt_grace: float = 600.0
+    gpus_per_run: float = 0.0
 
     def labels_of(self, run: str) -> dict[str, str]:
         """Return a run's labels from the leading parts of its path, as far as it has so many."""
-        return template_labels(self.labels, run) if self.labels else {}
+        found = template_labels(self.labels, run) if self.labels else {}
+        return {"gpus": f"{self.gpus_per_run:g}", **found} if self.gpus_per_run else found
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,7 @@ class Config:
     packs: tuple[Path, ...] = ()
     disable: tuple[str, ...] = ()
     pins: tuple[Pin, ...] = ()
+    owners: Mapping[str, str] = field(default_factory=dict)  # label user -> Slack user id
     teams: Mapping[str, Team] = field(default_factory=dict)
     path: Path | None = None
 
@@ -302,6 +305,7 @@ class _Maker:
             packs=self._paths(text.rules.packs),
             disable=text.rules.disable,
             pins=tuple(_pin(pin) for pin in text.roles.pins),
+            owners=text.owners,
             teams=teams,
             path=path,
         )

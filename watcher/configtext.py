@@ -58,6 +58,7 @@ class RootText(Strict):
         str, BeforeValidator(lambda v: _template(v) if isinstance(v, str) else v)
     ] = ""
     corrupt_grace: Seconds = 600.0
+    gpus_per_run: float = Field(default=0.0, ge=0.0)
 
 
 class RulesText(Strict):
@@ -159,6 +160,9 @@ class ConfigText(Strict):
     log_level: _LEVELS = "info"
     rules: RulesText = RulesText()
     roles: RolesText = RolesText()
+    owners: dict[str, Annotated[str, Field(pattern=r"^[UW][A-Z0-9]+$")]] = Field(
+        default_factory=dict
+    )
     teams: dict[str, TeamText] = Field(default_factory=dict)
     receivers: dict[str, dict[str, Any]] = Field(default_factory=dict)
     route: RouteText | None = None

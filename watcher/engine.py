@@ -8,16 +8,17 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from watcher.checkpoint import load_checkpoint, save_checkpoint
 from watcher.clock import Clock
-from watcher.model import Ailment, Notice, Poll, RunKey, Transition, WallTime
+from watcher.model import Ailment, AlertState, Notice, Poll, RunKey, Transition, WallTime
 from watcher.picture import picture
 from watcher.pipeline import KnownRun, Plan, State, tick
 from watcher.routing import Heard, HeardKey, Route, queue, remember
 from watcher.source.logdir import Logdir
+from watcher.source.saves import find_checkpoint
 from watcher.store import Changes, RunRow, Saved, Store
 from watcher.watched import Watched
 
@@ -91,7 +92,7 @@ class Engine:
         with self._lock:
             now = self._clock.now()
             outcome = tick(root.state, poll, self.plan, now)
-            root.owed += outcome.transitions
+            root.owed += [_with_checkpoint(one, root.state) for one in outcome.transitions]
             root.changed |= {run.key: run for run in outcome.changed}
             notices = queue(
                 root.owed,
@@ -174,6 +175,24 @@ def restore(
                 _take_over(run, state.known.pop(key))
         found.append(Root(path, source, state))
     return found
+
+
+def _with_checkpoint(said: Transition, state: State) -> Transition:
+    """Name the checkpoint to go back to in an alert that begins to fire.
+
+    Looked for once, by the thread that just read the root: a sender never waits for a mount.
+    """
+    alert = said.alert
+    if alert.state is not AlertState.FIRING or said.escalated or alert.best_step is None:
+        return said
+    path = find_checkpoint(alert.root, alert.run, alert.best_step)
+    if not path:
+        return said
+    alert = replace(alert, checkpoint=path)
+    run = state.runs.get(alert.slot.run)
+    if run is not None and alert.slot in run.alerts:
+        run.alerts[alert.slot] = replace(run.alerts[alert.slot], checkpoint=path)
+    return replace(said, alert=alert)
 
 
 def _known(root: str, saved: Saved) -> dict[RunKey, KnownRun]:

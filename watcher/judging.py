@@ -325,6 +325,13 @@ def _hushed(run: Watched, bound: Bound) -> bool:
     return bool(others) and (name in others or silenced(name, others))
 
 
+def _onset_at(trigger: Window | None, verdict: Verdict) -> WallTime | None:
+    if trigger is None or verdict.status is not Status.BREACH:
+        return None
+    at = trigger.last_wall if verdict.onset is None else trigger.wall_at(int(verdict.onset))
+    return at if math.isfinite(at) else None
+
+
 def _advance(
     run: Watched, bound: Bound, verdict: Verdict, labels: Mapping[str, str], now: WallTime
 ) -> tuple[Transition, ...]:
@@ -344,6 +351,7 @@ def _advance(
         points=points,
         inputs=bound.subject.tags,
         labels=labels,
+        onset_at=_onset_at(trigger, verdict) if held is None or not held.fired_at else None,
     )
     alert, said = life.advance(held, verdict, look)
     if alert is None:

@@ -305,6 +305,8 @@ class Alert:
     resolved_at: WallTime | None = None
     resolved_step: int | None = None
     shadow: bool = False
+    onset_at: WallTime | None = None  # by the run's own clock, as near as it is known
+    checkpoint: str = ""  # the last one saved before the best step was passed, below the root
 
     @property
     def root(self) -> str:

@@ -316,6 +316,19 @@ class Window:
         """Wall time of the newest point; NaN if there is none."""
         return float(self._wall[self._stop - 1]) if self._stop > self._start else math.nan
 
+    def wall_at(self, step: int) -> float:
+        """Return when ``step`` was reached: exact within the tail, before it in proportion.
+
+        NaN if there is no point.
+        """
+        steps, walls = self.step, self.wall_time
+        if not len(steps):
+            return math.nan
+        if step >= steps[0] or self.whole:
+            return float(walls[min(int(np.searchsorted(steps, step)), len(steps) - 1)])
+        ends = (float(self.curve.step[0]), float(steps[0]))
+        return float(np.interp(step, ends, (self.first_wall, float(walls[0]))))
+
     @property
     def extremes(self) -> Extremes:
         """Lowest, highest and non-finite count over the whole attempt, exact."""

@@ -46,7 +46,8 @@ def source_options(root: Root) -> SourceOptions:
 
 def notifiers(config: Config) -> dict[str, Notifier]:
     """Return the receivers by name; WatcherError if a secret cannot be read."""
-    return {name: _notifier(receiver) for name, receiver in config.receivers.items()}
+    owners = {user: f"<@{who}>" for user, who in config.owners.items()}
+    return {name: _notifier(receiver, owners) for name, receiver in config.receivers.items()}
 
 
 def listeners(
@@ -73,7 +74,7 @@ def listeners(
     ]
 
 
-def _notifier(receiver: Receiver) -> Notifier:
+def _notifier(receiver: Receiver, owners: Mapping[str, str]) -> Notifier:
     if receiver.type == "slack":
         from watcher.notify.slack import SLACK_API, Slack
 
@@ -82,6 +83,7 @@ def _notifier(receiver: Receiver) -> Notifier:
             receiver.token.read(),
             receiver.channel,
             mention=receiver.mention,
+            owners=owners,
             timeout=max(1, round(receiver.timeout)),
             api=receiver.api_url or SLACK_API,
             buttons=receiver.app_token is not None,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.notify.examples import a_notice, an_alert, closed
+from tests.notify.examples import NOW, a_notice, an_alert, closed
 from watcher.model import Alert, AlertState
 from watcher.notify.fake_slack import FakeSlack, mentions
 from watcher.notify.message import (
@@ -19,6 +19,7 @@ from watcher.notify.message import (
     clip,
     fill,
     helps,
+    lost,
     place,
     plain,
     plain_notice,
@@ -176,6 +177,36 @@ def test_no_text_gets_out_of_its_line_or_its_block(text: str) -> None:
 
 def test_every_field_of_an_alert_is_either_shown_or_internal() -> None:
     shown = set(as_json(an_alert())) | {"slot", "fingerprint", "best_value", "annotations", "team"}
+    shown |= {"onset_at", "checkpoint"}
     internal = {"shadow", "resolved_at", "advice_key"}
     rest = {f.name for f in fields(Alert)} - shown - internal
     assert all(name.startswith(("active_", "ok_")) for name in rest)
+
+
+@pytest.mark.parametrize(
+    ("labels", "began", "said"),
+    [
+        ({}, 90 * 60, "1.5 h"),
+        ({"gpus": "8"}, 90 * 60, "1.5 h, 12 GPU-hours"),
+        ({"gpus": "a few"}, 90 * 60, "1.5 h"),
+        ({"gpus": "nan"}, 90 * 60, "1.5 h"),
+        ({}, 600, "10 min"),
+        ({}, 10, ""),
+        ({}, -3600, ""),  # the clocks differ
+        ({}, 1e12, ""),
+    ],
+)
+def test_what_was_lost_since_it_began_is_told(
+    labels: dict[str, str], began: float, said: str
+) -> None:
+    alert = an_alert(onset_at=NOW - began, labels=labels)
+    assert lost(alert) == said
+    assert ("Since it began" in str(slack(a_notice(alert)))) is bool(said)
+
+
+def test_the_checkpoint_to_go_back_to_is_told_as_text() -> None:
+    alert = an_alert(checkpoint="a/checkpoint-500<!channel>")
+    assert "Checkpoint: a/checkpoint-500<!channel>" in str(slack(a_notice(alert)).blocks)
+    assert "<!channel>" not in slack(a_notice(alert)).text
+    assert "go back to: a/checkpoint-500" in plain_notice(a_notice(alert))
+    assert webhook(a_notice(alert))["alerts"][0]["checkpoint"] == alert.checkpoint

@@ -241,3 +241,17 @@ def test_what_was_ended_or_superseded_says_so(fake: FakeSlack, bot: Slack) -> No
         notice = a_notice(closed(an_alert(), state), id=state, queued_at=NOW)
         bot.send(notice, None, ())
         assert words in fake.messages[-1]["text"]
+
+
+def test_an_owner_is_called_from_a_warning_on(fake: FakeSlack, bot: Slack) -> None:
+    knows = replace(bot, mention="<!here>", owners={"alice": "<@U1>"})
+    hers = an_alert(severity=Severity.WARNING, labels={"user": "alice"})
+    told = (
+        (hers, ["@U1", "@U1"]),
+        (replace(hers, severity=Severity.CRITICAL), ["!here", "@U1", "!here", "@U1"]),
+        (replace(hers, severity=Severity.INFO), []),
+        (an_alert(severity=Severity.WARNING, labels={"user": "bob"}), []),
+    )
+    for alert, called in told:
+        knows.send(a_notice(alert, id=str(alert.severity)), None, ())
+        assert mentions(fake.messages[-1]) == called

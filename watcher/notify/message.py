@@ -41,6 +41,8 @@ _CLOSED_WORDS = {
 }
 _NEWS = {REPEAT: "Still", LOUDER: "Now"}
 _YEAR_2100 = 4.1e9  # what claims to be later is no time
+_MOST_HOURS = 24.0 * 365
+_MOST_GPUS = 1e6
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
@@ -166,6 +168,8 @@ def plain_notice(notice: Notice) -> str:
     for alert in notice.alerts:
         lines.append(plain(alert))
         if alert.open and len(notice.alerts) <= MOST_ALERTS:
+            if alert.checkpoint:
+                lines.append(f"    go back to: {clip(alert.checkpoint, _REASON_LIMIT)}")
             lines += [f"    try: {clip(text, _REASON_LIMIT)}" for text in helps(alert)]
     return "\n".join(lines)
 
@@ -217,6 +221,7 @@ def webhook(notice: Notice) -> dict[str, Any]:
                 "fingerprint": alert.fingerprint,
                 "summary": summary(alert),
                 "helps": list(helps(alert)),
+                "checkpoint": clean(alert.checkpoint),
                 "runbook": alert.annotations.get("runbook", ""),
             }
             for alert in notice.alerts
@@ -313,8 +318,28 @@ def _alert(alert: Alert, reason: str, *, full: bool) -> list[Block]:
 def _story(alert: Alert) -> str:
     """Name the run, then say what the rule and the detector say of it, nothing twice."""
     run, said, reason = place(alert), summary(alert), clip(alert.reason, _REASON_LIMIT)
-    parts = ["" if said.startswith(run) else run, said, "" if reason in said else reason]
+    saved = f"Checkpoint: {clip(alert.checkpoint, 300)}" if alert.checkpoint else ""
+    parts = ["" if said.startswith(run) else run, said, "" if reason in said else reason, saved]
     return "\n".join(part for part in parts if part) or "(no name, no reason)"
+
+
+def lost(alert: Alert) -> str:
+    """Say how long it had gone wrong when it was noticed or closed; GPU-hours by label ``gpus``.
+
+    "" where it is not known, or less than a minute.
+    """
+    until = alert.resolved_at if alert.resolved_at is not None else alert.fired_at
+    if alert.onset_at is None or until is None:
+        return ""
+    hours = (until - alert.onset_at) / 3600.0
+    if not 1 / 60 <= hours < _MOST_HOURS:  # clocks that differ tell nothing
+        return ""
+    spent = f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.0f} min"
+    try:
+        gpus = float(alert.labels.get("gpus", ""))
+    except ValueError:
+        return spent
+    return f"{spent}, {number(gpus * hours)} GPU-hours" if 0 < gpus < _MOST_GPUS else spent
 
 
 def _fields(alert: Alert) -> list[str]:
@@ -329,6 +354,8 @@ def _fields(alert: Alert) -> list[str]:
         fields.append(f"*Resolved at step*\n{alert.resolved_step}")
     if alert.fired_at is not None and 0 <= alert.fired_at < _YEAR_2100:
         fields.append(f"*Noticed*\n{date(alert.fired_at)}")
+    if spent := lost(alert):
+        fields.append(f"*Since it began*\n{spent}")
     return fields
 
 

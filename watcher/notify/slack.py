@@ -32,6 +32,7 @@ EVENT = "watcher_notice"  # type of our metadata
 _PAGE = 200  # messages a page when looking for ours
 _MOST_PAGES = 10
 _CLOCKS_APART = 3600.0  # seconds that Slack's clock and ours may differ
+_MOST_MENTIONS = 10  # people that one message calls
 _MOST_NOTES = 5  # lines of what people did about an alert
 _FILE_TRIES = 8  # half a second apart, until an uploaded picture was processed
 
@@ -100,7 +101,8 @@ class Pace:
 class Slack:
     """``channel`` is the channel's id (C…); a name works, but then nothing can be looked up.
 
-    ``mention`` goes with the first news of something critical, in Slack's own form (``<!here>``).
+    ``mention`` goes with the first news of something critical, in Slack's own form (``<!here>``);
+    ``owners`` maps a run's label ``user`` to who is mentioned from a warning on.
     ``timeout`` is in seconds, ``api`` Slack's address or that of a stand-in. ``buttons``: somebody
     listens for clicks.
     """
@@ -108,6 +110,7 @@ class Slack:
     token: str = field(repr=False)
     channel: str
     mention: str = ""
+    owners: Mapping[str, str] = field(default_factory=dict)
     timeout: int = 10
     api: str = SLACK_API
     buttons: bool = False
@@ -179,10 +182,13 @@ class Slack:
 
     def _mention(self, notice: Notice) -> str:
         news = notice.reason in (FIRST, LOUDER) or notice.reason.startswith("storm")
-        critical = any(
-            a.state is AlertState.FIRING and a.severity is Severity.CRITICAL for a in notice.alerts
-        )
-        return self.mention if news and critical else ""
+        firing = [a for a in notice.alerts if a.state is AlertState.FIRING]
+        if not news:
+            return ""
+        said = [self.mention] if any(a.severity is Severity.CRITICAL for a in firing) else []
+        loud = [a for a in firing if a.severity is not Severity.INFO]
+        said += [self.owners.get(a.labels.get("user", ""), "") for a in loud]
+        return " ".join(list(dict.fromkeys(word for word in said if word))[:_MOST_MENTIONS])
 
     def _post(
         self, notice: Notice, message: SlackMessage, channel: str, **more: object
