@@ -9,6 +9,11 @@ import pytest
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let long tests be run longer than CI has time for."""
+    parser.addoption("--kills", type=int, default=8, help="of a service, at random moments")
+
+
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
     """Real curves and logs kept beside the checkout; they are not part of the project."""

@@ -148,5 +148,20 @@ def load_owed(row: Row) -> Owed:
     )
 
 
+def load_chartless(row: Row) -> Owed:
+    """Return a first message as it stands; ``attempts`` counts the tries to add its chart."""
+    receipt, shown = json.loads(row["receipt"]), load_alerts(row["alerts"])
+    notice = Notice(
+        id=receipt.get("id", ""),
+        receiver=row["receiver"],
+        group_key=row["group_key"],
+        alerts=shown,
+        reason="",
+        queued_at=row["at"],
+        attempts=row["chart_tries"],
+    )
+    return Owed(notice, doubtful=False, thread=receipt, shown=shown)
+
+
 def load_heard(row: Row) -> Heard:
     return Heard(Severity(row["severity"]), row["at"], row["group_key"], row["repeats"])

@@ -41,6 +41,7 @@ from watcher.records import (
     as_key,
     dump_alerts,
     load_alert,
+    load_chartless,
     load_heard,
     load_notice,
     load_owed,
@@ -91,6 +92,8 @@ MIGRATIONS: tuple[Migration, ...] = (
         "ALTER TABLE notices ADD COLUMN note TEXT NOT NULL DEFAULT ''",
         """CREATE TABLE acknowledged (fingerprint TEXT PRIMARY KEY, created_by TEXT NOT NULL,
             at REAL NOT NULL)""",
+        "ALTER TABLE threads ADD COLUMN chart_at REAL",  # when to try to add it; NULL: not owed
+        "ALTER TABLE threads ADD COLUMN chart_tries INTEGER NOT NULL DEFAULT 0",
     ),
 )
 
@@ -367,6 +370,20 @@ class Store:
         """Replace what is known of the group's first message, after a chart was added to it."""
         with self._transaction() as db:
             _write_thread(db, notice, receipt, shown, now)
+            _chart_at(db, notice, None)
+
+    def chartless(self, receiver: str, now: WallTime, limit: int = 20) -> list[Owed]:
+        """Return the first messages whose chart is owed now, the oldest first."""
+        rows = self._rows(
+            "SELECT * FROM threads WHERE receiver = ? AND chart_at <= ? ORDER BY chart_at LIMIT ?",
+            (receiver, now, limit),
+        )
+        return [load_chartless(row) for row in rows]
+
+    def mark_chart_later(self, notice: Notice, at: WallTime | None) -> None:
+        """Put a chart off until ``at``; None gives it up."""
+        with self._transaction() as db:
+            _chart_at(db, notice, at)
 
     def mark_failed(
         self,
@@ -664,7 +681,17 @@ def _write_thread(
     shown: tuple[Alert, ...],
     now: WallTime,
 ) -> None:
+    text = json.dumps(dict(receipt))
     db.execute(
-        "INSERT OR REPLACE INTO threads VALUES (?, ?, ?, ?, ?)",
-        (notice.receiver, notice.group_key, json.dumps(dict(receipt)), dump_alerts(shown), now),
+        "INSERT INTO threads VALUES (?, ?, ?, ?, ?, ?, 0) ON CONFLICT (receiver, group_key)"
+        " DO UPDATE SET receipt = excluded.receipt, alerts = excluded.alerts, at = excluded.at",
+        (notice.receiver, notice.group_key, text, dump_alerts(shown), now, now),
+    )
+
+
+def _chart_at(db: sqlite3.Connection, notice: Notice, at: WallTime | None) -> None:
+    db.execute(
+        "UPDATE threads SET chart_at = ?, chart_tries = chart_tries + 1"
+        " WHERE receiver = ? AND group_key = ?",
+        (at, notice.receiver, notice.group_key),
     )

@@ -25,6 +25,8 @@ FIRST_DELAY = 2.0  # seconds before the second try; doubled with every further o
 LONGEST_DELAY = 300.0
 GIVE_UP_AFTER = 3 * 86400.0  # seconds a notice is worth retrying
 _MOST = 50  # notices a call
+_CHART_DELAY = 5.0  # seconds before a chart is tried again; doubled with every further try
+_CHART_TRIES = 7  # about ten minutes: a service that starts may have much to read
 
 Charts = Callable[[Notice], bytes | None]
 
@@ -69,6 +71,12 @@ class Queue(Protocol):
         self, notice: Notice, receipt: Receipt, shown: tuple[Alert, ...], now: WallTime
     ) -> None:
         """Note what changed in the group's first message."""
+
+    def chartless(self, receiver: str, now: WallTime) -> Sequence[Owed]:
+        """Return the first messages whose chart is owed now; ``attempts`` counts its tries."""
+
+    def mark_chart_later(self, notice: Notice, at: WallTime | None) -> None:
+        """Put a chart off until ``at``; None gives it up."""
 
     def mark_failed(
         self,
@@ -118,26 +126,18 @@ def deliver(
     3. A failure that may pass ends the call: the receiver is left alone for a while.
     4. One that will not pass makes a dead letter; ``fallback`` is told instead.
 
-    5. Charts come last: no alert waits for one.
+    5. Charts come last: no alert waits for one. What is owed is in the database, so a crash
+       between a message and its chart loses neither.
 
     Goes on until nothing is due or ``stop`` says so. StoreError passes through.
     """
-    uncharted: dict[str, _Posted] = {}
-    done = _send_all(queue, receiver, notifier, clock, random, fallback, stop, uncharted)
-    for posted in uncharted.values():
-        if stop():
-            break
-        _add_chart(queue, posted, notifier, clock, charts)
+    done = _send_all(queue, receiver, notifier, clock, random, fallback, stop)
+    if isinstance(notifier, Attaches) and not done.retried_later:
+        for item in queue.chartless(receiver, clock.now()):
+            if stop() or queue.due(receiver, clock.now(), 1):
+                break  # what is new goes first
+            _add_chart(queue, item, notifier, clock, charts)
     return done
-
-
-@dataclass(frozen=True, slots=True)
-class _Posted:
-    """The first message of a group, as it was just sent or edited."""
-
-    notice: Notice
-    receipt: Receipt
-    shown: tuple[Alert, ...]
 
 
 def _send_all(
@@ -148,7 +148,6 @@ def _send_all(
     random: Random,
     fallback: str | None,
     stop: Callable[[], bool],
-    uncharted: dict[str, _Posted],
 ) -> Delivered:
     sent = dead = 0
     while not stop() and (owed := queue.due(receiver, clock.now(), _MOST)):
@@ -156,7 +155,7 @@ def _send_all(
             if stop():
                 break
             try:
-                posted = _send(queue, item, notifier, clock)
+                _send(queue, item, notifier, clock)
             except SendError as error:
                 if _worth_retrying(item.notice, error, clock.now()):
                     _put_back(queue, item.notice, error, clock.now(), random)
@@ -165,12 +164,10 @@ def _send_all(
                 dead += 1
                 continue
             sent += 1
-            if item.thread is None or posted.notice.group_key in uncharted:
-                uncharted[posted.notice.group_key] = posted
     return Delivered(sent, 0, dead)
 
 
-def _send(queue: Queue, item: Owed, notifier: Notifier, clock: Clock) -> _Posted:
+def _send(queue: Queue, item: Owed, notifier: Notifier, clock: Clock) -> None:
     notice, shown = item.notice, _merged(item.shown, item.notice.alerts)
     queue.claim(notice.id)
     receipt = _look_up(item, notifier) if item.doubtful else None
@@ -182,7 +179,6 @@ def _send(queue: Queue, item: Owed, notifier: Notifier, clock: Clock) -> _Posted
     else:
         _log.info("notice had arrived id=%s receiver=%s", notice.id, notice.receiver)
     queue.mark_sent(notice, receipt, shown, clock.now())
-    return _Posted(notice, receipt, shown)
 
 
 def _tried(notifier: Notifier, item: Owed, shown: tuple[Alert, ...]) -> Receipt:
@@ -222,26 +218,31 @@ def _look_up(item: Owed, notifier: Notifier) -> Receipt | None:
         return None
 
 
-def _add_chart(
-    queue: Queue, posted: _Posted, notifier: Notifier, clock: Clock, charts: Charts
-) -> None:
-    """Add a picture to what is still firing. It may fail: the alert is out already."""
-    notice, shown = posted.notice, posted.shown
-    if not isinstance(notifier, Attaches) or len(shown) > MOST_ALERTS:
-        return
-    if not any(alert.open for alert in shown):
+def _add_chart(queue: Queue, item: Owed, notifier: Attaches, clock: Clock, charts: Charts) -> None:
+    """Add a picture to a message that is out already. What fails is tried again, a few times.
+
+    After a start the run may not have been read yet: then there is nothing to draw so far.
+    """
+    notice, shown, receipt = item.notice, item.shown, item.thread or {}
+    png = None
+    if len(shown) > MOST_ALERTS:
+        queue.mark_chart_later(notice, None)
         return
     try:
         png = charts(replace(notice, alerts=shown))
         if png is not None:
-            pictured = notifier.attach(notice, posted.receipt, shown, png)
+            pictured = notifier.attach(notice, receipt, shown, png)
             queue.mark_thread(notice, pictured, shown, clock.now())
+            return
     except SendError as error:
         _log.warning("chart not added notice=%s reason=%s", notice.id, error)
     except StoreError:
         raise
     except Exception:  # noqa: BLE001 - a bug in drawing must not hold up the next alert
         _log.exception("chart not drawn notice=%s", notice.id)
+    again = notice.attempts < _CHART_TRIES
+    pause = _CHART_DELAY * 2.0**notice.attempts
+    queue.mark_chart_later(notice, clock.now() + pause if again else None)
 
 
 def _worth_retrying(notice: Notice, error: SendError, now: WallTime) -> bool:
