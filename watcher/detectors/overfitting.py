@@ -27,13 +27,16 @@ class Overfitting:
     """``size``: the least rise, as the geometric mean of its parts of the level and the descent.
 
     ``clear_rise``: part of the level from which on it is a warning, below it a hint; and the least
-    size that counts where training loss is not seen to fall, as a rise can have other causes then.
+    size that counts where training loss is level, as a rise can have other causes then. ``alone``:
+    the least size where training is not known at all: a learning rate that climbs and falls again
+    lifts a healthy validation loss by six parts in a hundred.
     ``patience``: evaluations after the minimum before a noisy curve is judged; ``min_rise``: part
     of the level that a smooth one must have risen by until then, ``plain_rise`` a rough one.
     """
 
     size: float = 0.045
     clear_rise: float = 0.05
+    alone: float = 0.07
     patience: int = 5
     min_rise: float = 0.02
     plain_rise: float = 0.08
@@ -57,6 +60,7 @@ class Course(enum.Enum):
 
 
 STEEP = 0.1  # of the level in one evaluation: a jump, which has to last before it is believed
+ONE = 0.85  # of a rise: more of it from one evaluation may be that one's noise
 LEAST_DESCENT = 0.05  # of the level: what fell by less is measured as if it had fallen by this
 
 _MEANWHILE = {
@@ -141,8 +145,10 @@ def _needed(course: Course, best: int, params: Overfitting) -> float:
     """
     if course is Course.FALLS:
         return params.size
-    if course is Course.LEVEL or best > 0:
+    if course is Course.LEVEL:
         return max(params.size, params.clear_rise)
+    if best > 0:
+        return max(params.size, params.alone)
     return math.inf
 
 
@@ -174,7 +180,7 @@ def _clean_turn(value: Floats, best: int, least: float) -> float | None:
         return None
     rise, fall = float(value[-1] - value[best]), float(value[0] - value[best])
     if rise < max(least, 0.05 * fall) or rises.max() > min(
-        -float(falls.min()), STEEP * _level(value)
+        -float(falls.min()), STEEP * _level(value), ONE * rise
     ):
         return None
     jerk = np.diff(change, 2)  # third differences: curvature is no noise

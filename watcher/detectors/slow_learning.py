@@ -17,6 +17,8 @@ from watcher.detectors._trend import Trend, finite, mean, opening, trend, warmin
 from watcher.model import OK, UNKNOWN, Floats, Severity, Status, Verdict, WallTime
 from watcher.series import Window
 
+SURE_OF_CHANCE = 0.9  # of ``near``: what a loss may have moved by that is said to stay at ln(k)
+
 # Class counts whose logarithm is a level a person knows. Not every number: from some dozens on
 # the logarithms lie closer together than a loss can be told apart.
 CLASSES = (*range(2, 21), 100, 200, 1000, 21841, 30522, 32000, 50257, 50304, 128256)
@@ -80,6 +82,8 @@ def detect(inputs: Inputs, params: SlowLearning, now: WallTime) -> Verdict:
     chance = None if leans or lost > 2 * params.near else _classes(steady, params)
     if not _enough(val, window, params, chance is not None):
         return UNKNOWN
+    if not _stays(steady, SURE_OF_CHANCE * params.near):
+        chance = None  # it may yet be learning, slowly: said, but not called chance
     return _finding(window, int(step[0]), start, level, chance)
 
 
@@ -117,10 +121,15 @@ def _leans(line: Trend, points: int, params: SlowLearning) -> bool:
 
 def _classes(line: Trend, params: SlowLearning) -> int | None:
     """Return k if the loss began and has stayed at ln(k), None if at no level of chance."""
-    if abs(line.rise) + line.doubt > 2 * params.near * line.level:
+    if not _stays(line, 2 * params.near):
         return None
     near = (k for k in CLASSES if abs(line.level / math.log(k) - 1) < params.near / 2)
     return next(near, None)
+
+
+def _stays(line: Trend, margin: float) -> bool:
+    """Whether a change by more than ``margin`` of the level can be ruled out."""
+    return abs(line.rise) + line.doubt <= margin * line.level
 
 
 def _finding(
