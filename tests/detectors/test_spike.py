@@ -96,3 +96,17 @@ def test_marks_do_not_depend_on_where_the_polls_cut(values, cuts):
     edges = [0, *sorted(min(c, len(values)) for c in cuts), len(values)]
     parts = [mark(window_of(array[:a]), array[a:b], RULE) for a, b in itertools.pairwise(edges)]
     assert np.concatenate(parts).tolist() == whole.tolist()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_jump_of_a_fifth_is_one_for_a_calm_loss_with_a_known_learning_rate(seed):
+    value = (2 + np.exp(-np.arange(150) / 60)) * noise(150, 0.004, seed)
+    rate = np.full(151, 1e-3)
+    jumped = [*value, 1.2 * value[-1]]
+    assert mark(window_of(value), np.array([jumped[-1]]), RULE).all()
+    assert say(detect, RULE, value=jumped, lr=rate).onset == 151
+    assert say(detect, RULE, value=jumped).status is Status.OK  # it may be a restart
+    rate[-1] = 5e-3
+    assert say(detect, RULE, value=jumped, lr=rate).status is Status.OK  # it is one
+    rough = [*(value * noise(150, 0.1, seed + 9)), 1.2 * value[-1]]
+    assert say(detect, RULE, value=rough, lr=np.full(151, 1e-3)).status is Status.OK

@@ -28,6 +28,9 @@ class Spike:
 
     ``factor``: spreads above the median of the later half, less the descent. ``beyond``: times
     their own largest excursion. ``rise``: the least part of the level that is worth a word.
+    ``small_rise`` counts instead where the learning rate is logged and did not rise (a restart
+    lifts a loss by up to a third), beyond ``small_factor`` spreads: half the level is much to a
+    noisy loss, a tenth is much to a calm one.
     ``lasts``: points after which it is no spike any more: it came back, or it is a divergence.
     """
 
@@ -36,11 +39,16 @@ class Spike:
     factor: float = 9.0
     beyond: float = 2.0
     rise: float = 0.6
+    small_rise: float = 0.1
+    small_factor: float = 15.0
     lasts: int = 8
 
 
-def _excess(before: Floats, value: float, params: Spike) -> float:
-    """Return how far ``value`` exceeds what is asked of a spike; above 0 it is one."""
+def _excess(before: Floats, value: float, params: Spike, *, steady: bool) -> float:
+    """Return how far ``value`` exceeds what is asked of a spike; above 0 it is one.
+
+    ``steady``: the learning rate is known, and did not rise.
+    """
     every, logs = as_scale(np.append(before, value))
     past, now = every[:-1], float(every[-1])
     half = len(past) // 2
@@ -48,8 +56,14 @@ def _excess(before: Floats, value: float, params: Spike) -> float:
     slope = min(0.0, (late - float(np.median(past[:half]))) / (len(past) - half))
     away = past - late - slope * (np.arange(len(past)) - (half + len(past) - 1) / 2)
     spread = 1.4826 * float(np.median(np.abs(away)))
-    level = math.log1p(params.rise) if logs else params.rise * max(abs(late), np.ptp(past))
-    return now - late - max(params.factor * spread, params.beyond * float(away.max()), level)
+    unit = max(abs(late), float(np.ptp(past)))
+    level = math.log1p(params.rise) if logs else params.rise * unit
+    asked = max(params.factor * spread, params.beyond * float(away.max()), level)
+    if steady:
+        level = math.log1p(params.small_rise) if logs else params.small_rise * unit
+        calm = max(params.small_factor * spread, params.beyond * float(np.ptp(past)), level)
+        asked = min(asked, calm)
+    return now - late - asked
 
 
 def mark(window: Window, values: Floats, params: Spike) -> npt.NDArray[np.bool_]:
@@ -57,13 +71,18 @@ def mark(window: Window, values: Floats, params: Spike) -> npt.NDArray[np.bool_]
     held = window.value[-params.context - params.lasts :]
     every = np.concatenate((held, values))
     rough = np.zeros(len(every), bool)
-    # a spike is at least ``rise`` above its predecessor or the one before: a cheap first sieve
+    # a spike is well above its predecessor or the one before, noise or not: a cheap first sieve
     finite = np.where(np.isfinite(every), every, np.nan)
     with np.errstate(invalid="ignore"):
+        usual = np.abs(np.diff(finite[: max(2, len(held))]))
+        usual = usual[np.isfinite(usual)]
+        noise = params.small_factor / 2 * float(np.median(usual)) if len(usual) >= 8 else 0.0
         for back in (1, 2, 3):
-            base = finite[:-back]
-            step = np.maximum(np.abs(base), 1e-300) * params.rise * 0.5
-            rough[back:] |= finite[back:] - base > step
+            size = np.maximum(np.abs(finite[:-back]), 1e-300)
+            least = np.maximum(size * params.small_rise * 0.5, noise)
+            rough[back:] |= finite[back:] - finite[:-back] > np.minimum(
+                least, size * params.rise * 0.5
+            )
     near = rough.copy()
     for after in range(1, params.lasts + 1):
         near[after:] |= rough[:-after]
@@ -96,7 +115,7 @@ def detect(inputs: Inputs, params: Spike, now: WallTime) -> Verdict:
     if len(before) == 0 or recent.max() <= before.max():
         kept = len(before) and recent.min() > before[: params.context // 2].max()
         return UNKNOWN if kept else OK
-    found = _newest(value, params)
+    found = _newest(step, value, inputs.get("lr"), params)
     if found is None:
         return OK
     before = value[max(0, found - params.context) : found]
@@ -105,13 +124,24 @@ def detect(inputs: Inputs, params: Spike, now: WallTime) -> Verdict:
     return _finding(step, value, found, float(np.median(before)))
 
 
-def _newest(value: Floats, params: Spike) -> int | None:
+def _newest(step: Ints, value: Floats, lr: Window | None, params: Spike) -> int | None:
     """Return the index of the first point of the newest spike among the last points."""
     for at in range(max(params.least, len(value) - params.lasts), len(value)):
         before = value[max(0, at - params.context) : at]
-        if value[at] > before.max() and _excess(before, float(value[at]), params) > 0:
+        if value[at] <= before.max():
+            continue
+        first = int(step[at - len(before)])
+        steady = lr is not None and _steady(lr, first, int(step[at]))
+        if _excess(before, float(value[at]), params, steady=steady) > 0:
             return at
     return None
+
+
+def _steady(lr: Window, since: int, until: int) -> bool:
+    """Whether the learning rate is known over these steps and never rose by more than a tenth."""
+    first, last = np.searchsorted(lr.step, (since, until + 1))
+    rates = lr.value[max(0, first - 1) : last]
+    return len(rates) >= 2 and bool((rates[1:] <= 1.1 * np.minimum.accumulate(rates)[:-1]).all())
 
 
 def _usual(before: Floats) -> float:
