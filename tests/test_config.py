@@ -33,7 +33,7 @@ def test_the_example_is_sound_and_shows_the_defaults() -> None:
     assert config.pins[0] == Pin("objective/held_out*", Role.VAL_LOSS, Better.LOWER)
     assert config.pins[1] == Pin("debug/*")
     assert config.grants() == {"vision": frozenset({"/data/runs"})}
-    assert config.receivers["slack-vision"].token == Secret(credential="slack-token")
+    assert config.receivers["slack-vision"].secrets == {"token": Secret(credential="slack-token")}
     assert config.roots[0].labels_of("v/u/p/lr1") == {"team": "v", "user": "u", "project": "p"}
 
 

@@ -17,7 +17,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
@@ -25,7 +24,6 @@ from watcher.configtext import (
     DONE_MARKERS,
     MIN_SILENCE,
     NAME,
-    RECEIVERS,
     ConfigText,
     PinText,
     RootText,
@@ -37,12 +35,14 @@ from watcher.configtext import (
 from watcher.errors import InvalidInput, Problem, WatcherError
 from watcher.model import Role, Rule
 from watcher.places import Places, Where, did_you_mean, problems_of, shown
+from watcher.receivertext import RECEIVERS, ConsoleText, ReceiverText
 from watcher.roles import Pin
 from watcher.routing import Route
 from watcher.rules import load_packs, packs_dir
 from watcher.runs import template_labels
 
-CONSOLE = "console"
+CONSOLE: Literal["console"] = "console"
+_SECRET_WORDS = ("token", "bot_token", "secret", "password", "api_key")
 
 # ------------------------------------------------------------------------- what comes out
 
@@ -103,18 +103,28 @@ class Root:
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """One place that messages go to. ``fallback`` names another, for what cannot be delivered."""
+    """One place that messages go to: what its table says, and where its secrets are.
+
+    An address in ``text`` may hold a token, so it is not shown.
+    """
 
     name: str
-    type: Literal["console", "slack", "webhook"] = "console"
-    fallback: str = ""
-    channel: str = ""
-    token: Secret | None = None
-    api_url: str = ""
-    mention: str = ""
-    url: str = field(default="", repr=False)  # may hold a token
-    secret: Secret | None = None
-    timeout: float = 10.0
+    text: ReceiverText = field(default=ConsoleText(type=CONSOLE), repr=False)
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
+
+    @property
+    def type(self) -> str:
+        """What kind of receiver it is."""
+        return self.text.type
+
+    @property
+    def fallback(self) -> str:
+        """The receiver that is told what this one refuses for good, "" for none."""
+        return self.text.fallback
+
+    def read(self, secret: str) -> str:
+        """Return one of its secrets, "" if there is none. WatcherError if it cannot be read."""
+        return self.secrets[secret].read() if secret in self.secrets else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +317,7 @@ class _Maker:
             where: Where = ("receivers", name)
             if not re.fullmatch(NAME, name):
                 self._say(where, f'receiver "{name}": use letters, digits, _ . -')
+            made[name] = Receiver(name)  # known by its name, whatever is wrong with it
             if isinstance(table, dict) and (receiver := self._receiver(name, table, where)):
                 made[name] = receiver
         for name, receiver in made.items():
@@ -321,38 +332,33 @@ class _Maker:
         if not isinstance(kind, str) or kind not in RECEIVERS:
             hint = did_you_mean(kind, RECEIVERS) if isinstance(kind, str) else ""
             said = f"unknown type {shown(kind)}" if "type" in table else 'missing key "type"'
-            self._say((*where, "type"), f"{said}{hint or '; known: console, slack, webhook'}")
+            self._say((*where, "type"), f"{said}{hint or '; known: ' + ', '.join(RECEIVERS)}")
             return None
-        before = len(self.problems)
-        plain = {key: value for key, value in table.items() if not self._literal(key, kind, where)}
+        before, model = len(self.problems), RECEIVERS[kind]
+        plain = {k: v for k, v in table.items() if not self._literal(k, model, where)}
         try:
-            said_ = RECEIVERS[kind].model_validate_json(json.dumps(plain, default=str))
+            text = model.model_validate_json(json.dumps(plain, default=str))
         except ValidationError as error:
-            self.problems += problems_of(error, RECEIVERS[kind], self._file, self.places, where)
+            self.problems += problems_of(error, model, self._file, self.places, where)
             return None
-        given = said_.model_dump()
-        token = self._secret(given, "token", where, needed=kind == "slack")
-        secret = self._secret(given, "secret", where, needed=False)
-        if len(self.problems) > before:
-            return None
-        if (url := given.get("api_url", "")) and not _trusted(url):
-            self._say((*where, "api_url"), "api_url: must begin with https://, or be this machine")
-        return Receiver(name, token=token, secret=secret, **given)
+        found = {s: self._secret(text, s, where, needed=n) for s, n in model.secrets.items()}
+        secrets = {name: secret for name, secret in found.items() if secret is not None}
+        self._guard(text, secrets, where)
+        return Receiver(name, text, secrets) if len(self.problems) == before else None
 
-    def _literal(self, key: str, kind: str, where: Where) -> bool:
+    def _literal(self, key: str, model: type[ReceiverText], where: Where) -> bool:
         """Refuse a secret written into the file, before anything could repeat it."""
-        names = {"slack": ("token", "bot_token", "password"), "webhook": ("secret", "token")}
-        if key not in names.get(kind, ()):
+        if not model.secrets or key not in (*model.secrets, *_SECRET_WORDS):
             return False
-        good = "token" if kind == "slack" else "secret"
+        good = key if key in model.secrets else next(iter(model.secrets))
         message = f"{key}: no secrets in the config; use {good}_file or {good}_credential"
         self._say((*where, key), message)
         return True
 
     def _secret(
-        self, given: dict[str, Any], name: str, where: Where, *, needed: bool
+        self, text: ReceiverText, name: str, where: Where, *, needed: bool
     ) -> Secret | None:
-        file, credential = given.pop(f"{name}_file", ""), given.pop(f"{name}_credential", "")
+        file, credential = (getattr(text, f"{name}_{kind}") for kind in ("file", "credential"))
         if file and credential:
             self._say(where, f"name either {name}_file or {name}_credential, not both")
         if credential and not re.fullmatch(NAME, credential):
@@ -362,6 +368,11 @@ class _Maker:
         if not file and not credential:
             return None
         return Secret(self._path(file) if file else "", credential)
+
+    def _guard(self, text: ReceiverText, secrets: Mapping[str, Secret], where: Where) -> None:
+        """Let the type say what is wrong with the whole of its table."""
+        for key, message in text.troubles(frozenset(secrets)):
+            self._say((*where, key) if key else where, f"{key}: {message}" if key else message)
 
     def _roots(self, texts: Sequence[RootText]) -> tuple[Root, ...]:
         made: list[Root] = []
@@ -449,12 +460,6 @@ def _pin(text: PinText) -> Pin:
     return Pin(text.tag, role, text.better)
 
 
-def _trusted(url: str) -> bool:
-    parts = urlsplit(url)
-    local = parts.hostname in ("localhost", "127.0.0.1", "::1")
-    return parts.scheme == "https" or (parts.scheme == "http" and local)
-
-
 def granted_route(top: Route, team: Team) -> Route:
     """Return ``top`` for one team's alerts: what would go elsewhere goes to its first receiver."""
 
@@ -474,8 +479,7 @@ def check_environment(config: Config) -> list[Problem]:
     file = str(config.path or "config")
     said = [_root_trouble(root) for root in config.roots]
     for receiver in config.receivers.values():
-        secrets = (receiver.token, receiver.secret)
-        said += [_secret_trouble(receiver.name, one) for one in secrets if one is not None]
+        said += [_secret_trouble(receiver.name, one) for one in receiver.secrets.values()]
     if config.state_dir:
         said.append(_state_trouble(Path(config.state_dir)))
     problems = [Problem(file, 0, 0, message) for message in said if message]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from watcher.config import Config, Receiver, Root, Secret
+from watcher.config import Config, Receiver, Root
 from watcher.errors import WatcherError
 from watcher.model import WallTime
 
@@ -126,10 +126,9 @@ def _state(state_dir: str) -> Finding:
 
 
 def _receiver(receiver: Receiver) -> Iterator[Finding]:
-    secrets: list[Secret] = [s for s in (receiver.token, receiver.secret) if s is not None]
-    if not secrets:
+    if not receiver.secrets:
         yield Finding(f"receiver {receiver.name}: {receiver.type}, no secret")
-    for secret in secrets:
+    for secret in receiver.secrets.values():
         try:
             secret.read()
         except WatcherError as error:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from watcher.config import Config, Receiver, Root
+from watcher.errors import WatcherError
 from watcher.model import RunKey
 from watcher.notify.base import Notifier
 from watcher.notify.console import Console
 from watcher.pipeline import Plan
+from watcher.receivertext import AlertmanagerText, ReceiverText, SlackText, WebhookText
 from watcher.source.logdir import SourceOptions
 
 
@@ -41,24 +43,46 @@ def source_options(root: Root) -> SourceOptions:
 
 def notifiers(config: Config) -> dict[str, Notifier]:
     """Return the receivers by name; WatcherError if a secret cannot be read."""
-    return {name: _notifier(receiver) for name, receiver in config.receivers.items()}
+    return {name: notifier(receiver) for name, receiver in config.receivers.items()}
 
 
-def _notifier(receiver: Receiver) -> Notifier:
-    if receiver.type == "slack":
-        from watcher.notify.slack import SLACK_API, Slack
+def notifier(receiver: Receiver) -> Notifier:
+    """Return what sends to a receiver; WatcherError if its secrets are not as they should be.
 
-        assert receiver.token is not None  # the config's model asks for it
-        return Slack(
-            receiver.token.read(),
-            receiver.channel,
-            mention=receiver.mention,
-            timeout=max(1, round(receiver.timeout)),
-            api=receiver.api_url or SLACK_API,
-        )
-    if receiver.type == "webhook":
-        from watcher.notify.webhook import Webhook
+    Each kind is imported only where it is used: a console needs no Slack.
+    """
+    try:
+        return _notifier(receiver, receiver.text)
+    except ValueError as error:  # says what is wrong with a secret, not what it is
+        raise WatcherError(f"receiver {receiver.name}: {error}") from None
 
-        secret = receiver.secret.read().encode() if receiver.secret else b""
-        return Webhook(receiver.url, secret, receiver.timeout)
+
+def _notifier(receiver: Receiver, text: ReceiverText) -> Notifier:
+    match text:
+        case SlackText():
+            from watcher.notify.slack import SLACK_API, Slack
+
+            return Slack(
+                receiver.read("token"),
+                text.channel,
+                mention=text.mention,
+                timeout=max(1, round(text.timeout)),
+                api=text.api_url or SLACK_API,
+            )
+        case WebhookText():
+            from watcher.notify.webhook import Webhook
+
+            return Webhook(text.url, receiver.read("secret").encode(), text.timeout)
+        case AlertmanagerText():
+            from watcher.notify.alertmanager import Alertmanager
+
+            return Alertmanager(
+                text.url,
+                token=receiver.read("token"),
+                username=text.username,
+                password=receiver.read("password"),
+                expires_after=text.expires_after,
+                generator_url=text.generator_url,
+                timeout=text.timeout,
+            )
     return Console()

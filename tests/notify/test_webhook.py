@@ -12,7 +12,7 @@ import pytest
 from tests.notify.examples import a_notice, an_alert
 from tests.notify.fake_webhook import FakeWebhook
 from watcher.notify.base import SendError
-from watcher.notify.webhook import IDEMPOTENCY, SIGNATURE, Webhook
+from watcher.notify.webhook import IDEMPOTENCY, SIGNATURE, TIMESTAMP, Webhook
 
 
 @pytest.fixture
@@ -30,10 +30,11 @@ def failure(hook: Webhook) -> SendError:
 
 def test_the_body_is_json_signed_with_the_secret(fake: FakeWebhook) -> None:
     notice = a_notice(an_alert(value=float("nan"), run="caf\udcff"))
-    assert Webhook(fake.url, b"key").send(notice, None, ()) == {}
+    assert Webhook(fake.url, b"key", clock=lambda: 1_700_000_123.9).send(notice, None, ()) == {}
     body, headers = fake.bodies[0], fake.headers[0]
-    digest = hmac.new(b"key", body, hashlib.sha256).hexdigest()
+    digest = hmac.new(b"key", b"1700000123." + body, hashlib.sha256).hexdigest()
     assert headers[SIGNATURE] == f"sha256={digest}"
+    assert headers[TIMESTAMP] == "1700000123"
     assert headers[IDEMPOTENCY] == notice.id
     said = json.loads(body)
     assert (said["id"], said["reason"]) == (notice.id, "first notification")
@@ -43,7 +44,7 @@ def test_the_body_is_json_signed_with_the_secret(fake: FakeWebhook) -> None:
 
 def test_without_a_secret_nothing_is_signed(fake: FakeWebhook) -> None:
     Webhook(fake.url).send(a_notice(), None, ())
-    assert SIGNATURE not in fake.headers[0]
+    assert not {SIGNATURE, TIMESTAMP} & set(fake.headers[0])
 
 
 @pytest.mark.parametrize(

@@ -145,6 +145,12 @@ def helps(alert: Alert) -> tuple[str, ...]:
         return ()
 
 
+def runbook(alert: Alert) -> str:
+    """Return the address of the rule's runbook; "" if it has none, or one that is no web link."""
+    address = alert.annotations.get("runbook", "")
+    return address if re.fullmatch(r"https?://[^\s<>|\"]{1,500}", clean(address)) else ""
+
+
 def _text(value: int | None) -> str:
     return "" if value is None else str(value)
 
@@ -324,9 +330,8 @@ def _small_print(alert: Alert) -> list[Block]:
     tags = ", ".join(dict.fromkeys(alert.inputs.values()))
     said = " · ".join(clip(part, 200) for part in (tags, alert.root, alert.team) if part)
     elements = [_plain(said)] if said else []
-    runbook = alert.annotations.get("runbook", "")
-    if re.fullmatch(r"https?://[^\s<>|]{1,500}", runbook):
-        elements.append(_mrkdwn(f"<{runbook.replace('&', '&amp;')}|Runbook>"))
+    if address := runbook(alert):
+        elements.append(_mrkdwn(f"<{address.replace('&', '&amp;')}|Runbook>"))
     return [{"type": "context", "elements": elements}] if elements else []
 
 

@@ -1,0 +1,116 @@
+"""How are receivers written in the config? The keys of each type, and which of them are secret.
+
+A secret is never a key: its file or its credential is. A type with the secret ``token`` has the
+keys ``token_file`` and ``token_credential``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AfterValidator, Field
+
+from watcher.configtext import Positive
+from watcher.notify.http import check_address
+from watcher.places import Strict
+
+PAGERDUTY = "https://events.pagerduty.com/v2/enqueue"
+
+
+def _web(value: str) -> str:
+    check_address(value)
+    return value
+
+
+def _private(value: str) -> str:
+    if value:
+        check_address(value, private=True)
+    return value
+
+
+Secrets = Mapping[str, bool]  # by name: whether it must be there
+Web = Annotated[str, AfterValidator(_web)]
+PrivateWeb = Annotated[str, AfterValidator(_private)]  # "": the service's own address
+
+
+class ReceiverText(Strict):
+    """What every receiver has. ``secrets`` says of each secret whether it must be there."""
+
+    secrets: ClassVar[Secrets] = {}
+
+    type: str
+    fallback: str = ""
+
+    def troubles(self, secrets: frozenset[str]) -> Iterator[tuple[str, str]]:
+        """Yield key and what is wrong with it, as only the whole shows, given these secrets."""
+        yield from ()
+
+
+class ConsoleText(ReceiverText):
+    """A receiver that prints."""
+
+    type: Literal["console"]
+
+
+class SlackText(ReceiverText):
+    """A receiver that is a Slack channel."""
+
+    secrets: ClassVar[Secrets] = {"token": True}
+
+    type: Literal["slack"]
+    channel: str = Field(min_length=1)
+    token_file: str = ""
+    token_credential: str = ""
+    api_url: PrivateWeb = ""
+    mention: str = ""
+    timeout: Positive = 10.0
+
+
+class WebhookText(ReceiverText):
+    """A receiver that is an address."""
+
+    secrets: ClassVar[Secrets] = {"secret": False}
+
+    type: Literal["webhook"]
+    url: Web
+    secret_file: str = ""
+    secret_credential: str = ""
+    timeout: Positive = 10.0
+
+
+class AlertmanagerText(ReceiverText):
+    """A receiver that is an Alertmanager."""
+
+    secrets: ClassVar[Secrets] = {"token": False, "password": False}
+
+    type: Literal["alertmanager"]
+    url: Web
+    username: str = ""
+    password_file: str = ""
+    password_credential: str = ""
+    token_file: str = ""
+    token_credential: str = ""
+    expires_after: Positive = 90 * 86400.0
+    generator_url: Annotated[str, AfterValidator(lambda v: _web(v) if v else v)] = ""
+    timeout: Positive = 10.0
+
+    def troubles(self, secrets: frozenset[str]) -> Iterator[tuple[str, str]]:
+        """One way to log in at most, and no secret over a line that others can read."""
+        if "token" in secrets and ("password" in secrets or self.username):
+            yield "", "name either a token, or username and password"
+        elif bool(self.username) is not ("password" in secrets):
+            yield "", "username and password go together; name both"
+        if secrets:
+            try:
+                check_address(self.url, private=True)
+            except ValueError as error:
+                yield "url", str(error)
+
+
+RECEIVERS: Mapping[str, type[ReceiverText]] = {
+    "console": ConsoleText,
+    "slack": SlackText,
+    "webhook": WebhookText,
+    "alertmanager": AlertmanagerText,
+}
