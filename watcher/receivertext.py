@@ -15,8 +15,6 @@ from watcher.configtext import Positive
 from watcher.notify.http import check_address
 from watcher.places import Strict
 
-PAGERDUTY = "https://events.pagerduty.com/v2/enqueue"
-
 
 def _web(value: str) -> str:
     check_address(value)
@@ -108,9 +106,22 @@ class AlertmanagerText(ReceiverText):
                 yield "url", str(error)
 
 
+class PagerDutyText(ReceiverText):
+    """A receiver that is a service in PagerDuty."""
+
+    secrets: ClassVar[Secrets] = {"routing_key": True}
+
+    type: Literal["pagerduty"]
+    routing_key_file: str = ""
+    routing_key_credential: str = ""
+    url: PrivateWeb = ""
+    timeout: Positive = 10.0
+
+
 RECEIVERS: Mapping[str, type[ReceiverText]] = {
     "console": ConsoleText,
     "slack": SlackText,
     "webhook": WebhookText,
     "alertmanager": AlertmanagerText,
+    "pagerduty": PagerDutyText,
 }

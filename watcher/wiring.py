@@ -10,7 +10,13 @@ from watcher.model import RunKey
 from watcher.notify.base import Notifier
 from watcher.notify.console import Console
 from watcher.pipeline import Plan
-from watcher.receivertext import AlertmanagerText, ReceiverText, SlackText, WebhookText
+from watcher.receivertext import (
+    AlertmanagerText,
+    PagerDutyText,
+    ReceiverText,
+    SlackText,
+    WebhookText,
+)
 from watcher.source.logdir import SourceOptions
 
 
@@ -85,4 +91,8 @@ def _notifier(receiver: Receiver, text: ReceiverText) -> Notifier:
                 generator_url=text.generator_url,
                 timeout=text.timeout,
             )
+        case PagerDutyText():
+            from watcher.notify.pagerduty import ENQUEUE, PagerDuty
+
+            return PagerDuty(receiver.read("routing_key"), text.url or ENQUEUE, text.timeout)
     return Console()

@@ -12,13 +12,12 @@ import re
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from watcher.model import Alert, Notice, Severity, WallTime
 from watcher.notify.base import Receipt
 from watcher.notify.http import check_address, post
-from watcher.notify.message import clean, clip, helps, number, runbook, steps, summary
+from watcher.notify.message import clean, clip, helps, number, rfc3339, runbook, steps, summary
 
 PATH = "/api/v2/alerts"
 _TEXT_LIMIT = 2000  # characters of an annotation: they end up in other people's messages
@@ -84,8 +83,8 @@ class Alertmanager:
         made: dict[str, Any] = {
             "labels": labels(alert, str(severity)),
             "annotations": said(alert),
-            "startsAt": _rfc3339(starts),
-            "endsAt": _rfc3339(max(starts, ends)),  # the other way round is refused
+            "startsAt": rfc3339(starts),
+            "endsAt": rfc3339(max(starts, ends)),  # the other way round is refused
         }
         if self.generator_url:
             made["generatorURL"] = self.generator_url
@@ -158,7 +157,3 @@ def said(alert: Alert) -> dict[str, str]:
 
 def _explain(code: int, answer: str) -> str:
     return _NEXT_STEP.get(code, "") or (answer if code == 400 else "")
-
-
-def _rfc3339(at: WallTime) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")

@@ -6,8 +6,8 @@ the outbox's matter alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Protocol, TypeVar, runtime_checkable
 
 from watcher.errors import WatcherError
 from watcher.model import Alert, Notice
@@ -63,6 +63,30 @@ class Attaches(Protocol):
         self, notice: Notice, receipt: Receipt, shown: tuple[Alert, ...], png: bytes
     ) -> Receipt:
         """Add ``png`` to the group's first message and return its new receipt."""
+
+
+Part = TypeVar("Part")
+
+
+class Progress:
+    """Which parts of a notice were accepted, so that a retry need not repeat them.
+
+    Held in memory only: after a restart, the parts of an unfinished notice are sent once more.
+    """
+
+    def __init__(self) -> None:
+        self._accepted: dict[str, set[str]] = {}
+
+    def rest(
+        self, notice_id: str, parts: Iterable[Part], key: Callable[[Part], str]
+    ) -> Iterator[Part]:
+        """Yield what is still to be sent; the part before is taken as sent when asked for more."""
+        accepted = self._accepted.setdefault(notice_id, set())
+        for part in parts:
+            if key(part) not in accepted:
+                yield part
+                accepted.add(key(part))
+        del self._accepted[notice_id]
 
 
 def seconds(header: str | None) -> float | None:

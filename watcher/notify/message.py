@@ -30,6 +30,7 @@ SECTION_LIMIT = 3000  # characters of a Slack section
 TEXT_LIMIT = 3000  # of the notification text; Slack cuts at 40 000
 BUDGET = 10_000  # characters of all blocks together: more is slow to open on a phone
 _REASON_LIMIT = 600
+_DETAIL_LIMIT = 2000  # of anything in a table of details
 _NAME_LIMIT = 120
 
 _ICONS = {Severity.CRITICAL: "🔴", Severity.WARNING: "🟠", Severity.INFO: "🔵"}
@@ -149,6 +150,36 @@ def runbook(alert: Alert) -> str:
     """Return the address of the rule's runbook; "" if it has none, or one that is no web link."""
     address = alert.annotations.get("runbook", "")
     return address if re.fullmatch(r"https?://[^\s<>|\"]{1,500}", clean(address)) else ""
+
+
+def count(alerts: Sequence[Alert]) -> str:
+    """Say how many alerts there are, and of how many runs."""
+    runs = len({alert.slot.run for alert in alerts})
+    return f"{len(alerts)} alerts in {runs} run{'s' if runs > 1 else ''}"
+
+
+def rfc3339(at: float) -> str:
+    """Return a time as other services read it, in UTC."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+
+
+def details(alert: Alert) -> dict[str, str]:
+    """Return what there is to know of an alert, by plain names; nothing that is empty."""
+    known = {
+        "run": alert.run,
+        "root": alert.root,
+        "attempt": str(alert.attempt + 1),
+        "what": summary(alert),
+        "reason": alert.reason,
+        "since step": _text(alert.onset_step),
+        "best step": _text(alert.best_step),
+        "best value": number(alert.best_value),
+        "value": number(alert.value),
+        "tags": ", ".join(dict.fromkeys(alert.inputs.values())),
+        "usually helps": "; ".join(helps(alert)) if alert.open else "",
+        "labels": ", ".join(f"{k}={v}" for k, v in sorted(alert.labels.items())),
+    }
+    return {name: clip(text, _DETAIL_LIMIT) for name, text in known.items() if text}
 
 
 def _text(value: int | None) -> str:
@@ -273,7 +304,8 @@ def _headline(alerts: Sequence[Alert], reason: str) -> str:
     """Say the most important on one line, for the lock screen."""
     first = alerts[0]
     if len(alerts) > MOST_ALERTS:
-        return f"{_count(alerts)}, first {clip(first.alert, _NAME_LIMIT)} of {place(first)}"
+        name = clip(first.alert, _NAME_LIMIT)
+        return f"{icon(first)} {count(alerts)}, first {name} of {place(first)}"
     more = f" (and {len(alerts) - 1} more)" if len(alerts) > 1 else ""
     at = f" · {steps(first)}" if steps(first) else ""
     title = f"{_title(first, reason)}{more}"
@@ -343,18 +375,13 @@ def _digest(notice: Notice, alerts: Sequence[Alert]) -> list[Block]:
     if len(alerts) > MOST_LINES:
         lines.append(f"and {len(alerts) - MOST_LINES} more: see `watcher alerts`")
     return [
-        {"type": "header", "text": _plain(_count(alerts))},
+        {"type": "header", "text": _plain(f"{icon(alerts[0])} {count(alerts)}")},
         *(
             {"type": "section", "text": _plain("\n".join(lines[i : i + 10]))}
             for i in range(0, len(lines), 10)
         ),
         {"type": "context", "elements": [_plain(clip(notice.reason, 200))]},
     ]
-
-
-def _count(alerts: Sequence[Alert]) -> str:
-    runs = len({alert.slot.run for alert in alerts})
-    return f"{icon(alerts[0])} {len(alerts)} alerts in {runs} run{'s' if runs > 1 else ''}"
 
 
 def _picture(alert: Alert, file_id: str) -> Block:
