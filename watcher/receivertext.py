@@ -65,6 +65,18 @@ class SlackText(ReceiverText):
     timeout: Positive = 10.0
 
 
+class SlackWebhookText(ReceiverText):
+    """A receiver that is a Slack incoming webhook."""
+
+    secrets: ClassVar[Secrets] = {"url": True}
+
+    type: Literal["slack-webhook"]
+    url_file: str = ""
+    url_credential: str = ""
+    mention: str = ""
+    timeout: Positive = 10.0
+
+
 class WebhookText(ReceiverText):
     """A receiver that is an address."""
 
@@ -121,6 +133,7 @@ class PagerDutyText(ReceiverText):
 RECEIVERS: Mapping[str, type[ReceiverText]] = {
     "console": ConsoleText,
     "slack": SlackText,
+    "slack-webhook": SlackWebhookText,
     "webhook": WebhookText,
     "alertmanager": AlertmanagerText,
     "pagerduty": PagerDutyText,

@@ -15,6 +15,7 @@ from watcher.receivertext import (
     PagerDutyText,
     ReceiverText,
     SlackText,
+    SlackWebhookText,
     WebhookText,
 )
 from watcher.source.logdir import SourceOptions
@@ -75,6 +76,10 @@ def _notifier(receiver: Receiver, text: ReceiverText) -> Notifier:
                 timeout=max(1, round(text.timeout)),
                 api=text.api_url or SLACK_API,
             )
+        case SlackWebhookText():
+            from watcher.notify.slack_webhook import SlackWebhook
+
+            return SlackWebhook(receiver.read("url"), text.mention, text.timeout)
         case WebhookText():
             from watcher.notify.webhook import Webhook
 

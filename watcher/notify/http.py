@@ -25,6 +25,13 @@ LOCAL = ("localhost", "127.0.0.1", "::1")
 Explain = Callable[[int, str], str]
 
 
+class Refused(SendError):
+    """The receiver answered and said no: its status, and its answer in one clean line."""
+
+    code = 0
+    answer = ""
+
+
 def host_of(url: str) -> str:
     """Return the part of an address that may be shown: its host."""
     return urlsplit(url).hostname or ""
@@ -85,14 +92,17 @@ def _refused(who: str, error: HTTPError, explain: Explain) -> SendError:
     if 300 <= code < 400:
         text = "redirects elsewhere; put the final address in the config"
         return SendError(f"{who}: {text}", retryable=False)
-    why = explain(code, _answer(error))
+    answer = _answer(error)
+    why = explain(code, answer)
     server = code >= 500
-    return SendError(
+    refused = Refused(
         f"{who}: HTTP {code}{f'; {why}' if why else ''}",
         retryable=server or code in _RETRYABLE,
         retry_after=seconds(error.headers.get("Retry-After")),
         ambiguous=server,
     )
+    refused.code, refused.answer = code, answer
+    return refused
 
 
 def _answer(error: HTTPError) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 
 from watcher.advice import advice
 from watcher.model import Alert, AlertState, Notice, Severity
-from watcher.routing import LOUDER, REPEAT
+from watcher.routing import FIRST, LOUDER, REPEAT
 
 Block = dict[str, Any]
 
@@ -298,6 +298,14 @@ def slack(
     head = escape(_headline(alerts, reason))
     text = f"{mention} {head}" if mention else head
     return SlackMessage(text[:TEXT_LIMIT], _within(blocks))
+
+
+def mentioned(notice: Notice) -> bool:
+    """Whether somebody is to be called: it is the first news of something critical."""
+    news = notice.reason in (FIRST, LOUDER) or notice.reason.startswith("storm")
+    return news and any(
+        a.state is AlertState.FIRING and a.severity is Severity.CRITICAL for a in notice.alerts
+    )
 
 
 def _headline(alerts: Sequence[Alert], reason: str) -> str:

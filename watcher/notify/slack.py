@@ -22,9 +22,9 @@ from urllib.request import Request, urlopen
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError, SlackClientError
 
-from watcher.model import Alert, AlertState, Notice, Severity
+from watcher.model import Alert, Notice
 from watcher.notify.base import Receipt, SendError, seconds
-from watcher.notify.message import SlackMessage, place, slack
+from watcher.notify.message import SlackMessage, mentioned, place, slack
 from watcher.routing import FIRST, LOUDER
 
 EVENT = "watcher_notice"  # type of our metadata
@@ -163,11 +163,7 @@ class Slack:
     # ---------------------------------------------------------------- calling
 
     def _mention(self, notice: Notice) -> str:
-        news = notice.reason in (FIRST, LOUDER) or notice.reason.startswith("storm")
-        critical = any(
-            a.state is AlertState.FIRING and a.severity is Severity.CRITICAL for a in notice.alerts
-        )
-        return self.mention if news and critical else ""
+        return self.mention if mentioned(notice) else ""
 
     def _post(
         self, notice: Notice, message: SlackMessage, channel: str, **more: object
