@@ -344,7 +344,12 @@ class _Maker:
         found = {s: self._secret(text, s, where, needed=n) for s, n in model.secrets.items()}
         secrets = {name: secret for name, secret in found.items() if secret is not None}
         self._guard(text, secrets, where)
-        return Receiver(name, text, secrets) if len(self.problems) == before else None
+        paths = {key: self._path(p) for key in model.paths if (p := getattr(text, key))}
+        return (
+            Receiver(name, text.model_copy(update=paths), secrets)
+            if len(self.problems) == before
+            else None
+        )
 
     def _literal(self, key: str, model: type[ReceiverText], where: Where) -> bool:
         """Refuse a secret written into the file, before anything could repeat it."""

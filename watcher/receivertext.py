@@ -6,14 +6,15 @@ keys ``token_file`` and ``token_credential``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
 from watcher.configtext import Positive
-from watcher.notify.http import check_address
-from watcher.places import Strict
+from watcher.notify.http import LOCAL, check_address
+from watcher.places import Strict, shown, some
 
 
 def _web(value: str) -> str:
@@ -27,15 +28,26 @@ def _private(value: str) -> str:
     return value
 
 
+def _mail(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+", value):
+        raise ValueError(f'{shown(value)} is not an address, as "watcher@example.org"')
+    return value
+
+
 Secrets = Mapping[str, bool]  # by name: whether it must be there
 Web = Annotated[str, AfterValidator(_web)]
+MailAddress = Annotated[str, AfterValidator(_mail)]
 PrivateWeb = Annotated[str, AfterValidator(_private)]  # "": the service's own address
 
 
 class ReceiverText(Strict):
-    """What every receiver has. ``secrets`` says of each secret whether it must be there."""
+    """What every receiver has. ``secrets`` says of each secret whether it must be there.
+
+    ``paths`` are the keys that name files beside those of secrets.
+    """
 
     secrets: ClassVar[Secrets] = {}
+    paths: ClassVar[tuple[str, ...]] = ()
 
     type: str
     fallback: str = ""
@@ -130,6 +142,33 @@ class PagerDutyText(ReceiverText):
     timeout: Positive = 10.0
 
 
+class EmailText(ReceiverText):
+    """A receiver that is a list of mail addresses."""
+
+    secrets: ClassVar[Secrets] = {"password": False}
+    paths: ClassVar[tuple[str, ...]] = ("ca_file",)
+
+    type: Literal["email"]
+    host: str = Field(pattern=r"^[A-Za-z0-9._:-]+$")
+    port: int = Field(default=0, ge=0, le=65535)
+    security: Literal["starttls", "tls", "plain"] = "starttls"
+    username: str = ""
+    password_file: str = ""
+    password_credential: str = ""
+    ca_file: str = ""
+    sender: MailAddress = Field(alias="from")
+    to: Annotated[tuple[MailAddress, ...], AfterValidator(some)]
+    charts: bool = True
+    timeout: Positive = 30.0
+
+    def troubles(self, secrets: frozenset[str]) -> Iterator[tuple[str, str]]:
+        """Nothing is sent in the clear, and a login is whole."""
+        if self.security == "plain" and self.host not in LOCAL:
+            yield "security", '"plain" is for a server on this machine only'
+        if bool(self.username) is not ("password" in secrets):
+            yield "", "username and password go together; name both"
+
+
 RECEIVERS: Mapping[str, type[ReceiverText]] = {
     "console": ConsoleText,
     "slack": SlackText,
@@ -137,4 +176,5 @@ RECEIVERS: Mapping[str, type[ReceiverText]] = {
     "webhook": WebhookText,
     "alertmanager": AlertmanagerText,
     "pagerduty": PagerDutyText,
+    "email": EmailText,
 }

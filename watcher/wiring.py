@@ -12,6 +12,7 @@ from watcher.notify.console import Console
 from watcher.pipeline import Plan
 from watcher.receivertext import (
     AlertmanagerText,
+    EmailText,
     PagerDutyText,
     ReceiverText,
     SlackText,
@@ -100,4 +101,19 @@ def _notifier(receiver: Receiver, text: ReceiverText) -> Notifier:
             from watcher.notify.pagerduty import ENQUEUE, PagerDuty
 
             return PagerDuty(receiver.read("routing_key"), text.url or ENQUEUE, text.timeout)
+        case EmailText():
+            from watcher.notify.email import Email
+
+            return Email(
+                text.host,
+                text.sender,
+                text.to,
+                port=text.port,
+                security=text.security,
+                username=text.username,
+                password=receiver.read("password"),
+                ca_file=text.ca_file,
+                charts=text.charts,
+                timeout=text.timeout,
+            )
     return Console()

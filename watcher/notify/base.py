@@ -77,16 +77,24 @@ class Progress:
     def __init__(self) -> None:
         self._accepted: dict[str, set[str]] = {}
 
+    def of(self, notice_id: str) -> set[str]:
+        """Return the keys of the parts that were accepted, to be added to."""
+        return self._accepted.setdefault(notice_id, set())
+
+    def finish(self, notice_id: str) -> None:
+        """Forget a notice: all of it was sent."""
+        self._accepted.pop(notice_id, None)
+
     def rest(
         self, notice_id: str, parts: Iterable[Part], key: Callable[[Part], str]
     ) -> Iterator[Part]:
         """Yield what is still to be sent; the part before is taken as sent when asked for more."""
-        accepted = self._accepted.setdefault(notice_id, set())
+        accepted = self.of(notice_id)
         for part in parts:
             if key(part) not in accepted:
                 yield part
                 accepted.add(key(part))
-        del self._accepted[notice_id]
+        self.finish(notice_id)
 
 
 def seconds(header: str | None) -> float | None:

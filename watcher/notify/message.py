@@ -316,12 +316,11 @@ def _headline(alerts: Sequence[Alert], reason: str) -> str:
         return f"{icon(first)} {count(alerts)}, first {name} of {place(first)}"
     more = f" (and {len(alerts) - 1} more)" if len(alerts) > 1 else ""
     at = f" · {steps(first)}" if steps(first) else ""
-    title = f"{_title(first, reason)}{more}"
     said = clip(first.reason or summary(first), 300)
-    return f"{title} · {place(first)}{at} · {said}"
+    return f"{title(first, reason)}{more} · {place(first)}{at} · {said}"
 
 
-def _title(alert: Alert, reason: str) -> str:
+def title(alert: Alert, reason: str) -> str:
     """Say how loud it is and what it is called; and whether it is old news."""
     how = _NEWS.get(reason, "") if alert.open else ""
     said = f"{how} {word(alert)}" if how else word(alert).capitalize()
@@ -331,8 +330,8 @@ def _title(alert: Alert, reason: str) -> str:
 def _alert(alert: Alert, reason: str, *, full: bool) -> list[Block]:
     """Header, run and reason, the steps, and what helps while there is something to help."""
     blocks: list[Block] = [
-        {"type": "header", "text": _plain(_title(alert, reason))},
-        {"type": "section", "text": _plain(_story(alert))},
+        {"type": "header", "text": _plain(title(alert, reason))},
+        {"type": "section", "text": _plain(story(alert))},
     ]
     fields = [_mrkdwn(text) for text in _fields(alert)]
     if fields:
@@ -344,7 +343,7 @@ def _alert(alert: Alert, reason: str, *, full: bool) -> list[Block]:
     return [*blocks, *_small_print(alert)]
 
 
-def _story(alert: Alert) -> str:
+def story(alert: Alert) -> str:
     """Name the run, then say what the rule and the detector say of it, nothing twice."""
     run, said, reason = place(alert), summary(alert), clip(alert.reason, _REASON_LIMIT)
     parts = ["" if said.startswith(run) else run, said, "" if reason in said else reason]
