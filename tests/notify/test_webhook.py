@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -92,3 +95,24 @@ def test_a_receiver_that_is_not_there_got_nothing() -> None:
 def test_only_web_addresses_are_taken(url: str) -> None:
     with pytest.raises(ValueError, match="must begin with https"):
         Webhook(url)
+
+
+def test_the_recipe_for_receivers_takes_what_is_sent_and_no_replay(fake: FakeWebhook) -> None:
+    deploy = Path(__file__).parents[2] / "deploy" / "README.md"
+    (recipe,) = re.findall(r"^```python\n(.*?)^```", deploy.read_text("utf-8"), re.M | re.S)
+    names: dict[str, Any] = {}
+    exec(recipe, names)
+    genuine = names["genuine"]
+    Webhook(fake.url, b"key", clock=lambda: 1000.7).send(a_notice(), None, ())
+    body, headers = fake.bodies[0], fake.headers[0]
+    assert genuine(b"key", headers, body, 1000.0)
+    assert genuine(b"key", headers, body, 1299.0)
+    for key, said, sent, now in (
+        (b"other", headers, body, 1000.0),
+        (b"key", headers, body + b" ", 1000.0),
+        (b"key", headers, body, 1301.0),  # recorded, and sent again later
+        (b"key", {**headers, TIMESTAMP: "2000"}, body, 2000.0),  # made to look new
+        (b"key", {**headers, TIMESTAMP: "x"}, body, 1000.0),
+        (b"key", {}, body, 1000.0),
+    ):
+        assert not genuine(key, said, sent, now)

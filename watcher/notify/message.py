@@ -221,7 +221,7 @@ def as_json(alert: Alert) -> dict[str, Any]:
         "root": clean(alert.root),
         "run": clean(alert.run),
         "attempt": alert.attempt,
-        "alert": alert.alert,
+        "alert": clean(alert.alert),
         "detector": alert.detector,
         "severity": alert.severity.value,
         "state": alert.state.value,
@@ -234,12 +234,12 @@ def as_json(alert: Alert) -> dict[str, Any]:
         "reason": clean(alert.reason),
         "advice": alert.advice,
         "inputs": {name: clean(tag) for name, tag in alert.inputs.items()},
-        "labels": {name: clean(value) for name, value in alert.labels.items()},
+        "labels": {clean(name): clean(value) for name, value in alert.labels.items()},
     }
 
 
 def webhook(notice: Notice) -> dict[str, Any]:
-    """Return a notice as the body of a webhook; ``id`` stays the same over every retry."""
+    """Return a notice as the body of a webhook, which ``webhookschema`` describes."""
     return {
         "version": 1,
         "id": notice.id,
@@ -254,7 +254,7 @@ def webhook(notice: Notice) -> dict[str, Any]:
                 "fingerprint": alert.fingerprint,
                 "summary": summary(alert),
                 "helps": list(helps(alert)),
-                "runbook": alert.annotations.get("runbook", ""),
+                "runbook": runbook(alert),
             }
             for alert in notice.alerts
         ],
