@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import importlib.util
 import json
 import os
 import re
@@ -485,6 +486,7 @@ def check_environment(config: Config) -> list[Problem]:
     said = [_root_trouble(root) for root in config.roots]
     for receiver in config.receivers.values():
         said += [_secret_trouble(receiver.name, one) for one in receiver.secrets.values()]
+        said.append(_module_trouble(receiver))
     if config.state_dir:
         said.append(_state_trouble(Path(config.state_dir)))
     problems = [Problem(file, 0, 0, message) for message in said if message]
@@ -512,6 +514,14 @@ def _secret_trouble(receiver: str, secret: Secret) -> str:
     except WatcherError as error:
         return f"receiver {receiver}: {error}"
     return ""
+
+
+def _module_trouble(receiver: Receiver) -> str:
+    module = receiver.text.module
+    if not module or importlib.util.find_spec(module) is not None:
+        return ""
+    install = f"pip install 'tb-watcher[{module}]'"
+    return f"receiver {receiver.name}: {module} is not installed; run {install}"
 
 
 def _state_trouble(path: Path) -> str:

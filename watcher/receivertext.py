@@ -43,11 +43,13 @@ PrivateWeb = Annotated[str, AfterValidator(_private)]  # "": the service's own a
 class ReceiverText(Strict):
     """What every receiver has. ``secrets`` says of each secret whether it must be there.
 
-    ``paths`` are the keys that name files beside those of secrets.
+    ``paths`` are the keys that name files beside those of secrets, ``module`` is what must be
+    installed for it; an extra has that name.
     """
 
     secrets: ClassVar[Secrets] = {}
     paths: ClassVar[tuple[str, ...]] = ()
+    module: ClassVar[str] = ""
 
     type: str
     fallback: str = ""
@@ -169,6 +171,18 @@ class EmailText(ReceiverText):
             yield "", "username and password go together; name both"
 
 
+class AppriseText(ReceiverText):
+    """A receiver that is whatever apprise knows."""
+
+    secrets: ClassVar[Secrets] = {"urls": True}
+    module: ClassVar[str] = "apprise"
+
+    type: Literal["apprise"]
+    urls_file: str = ""
+    urls_credential: str = ""
+    timeout: Positive = 10.0
+
+
 RECEIVERS: Mapping[str, type[ReceiverText]] = {
     "console": ConsoleText,
     "slack": SlackText,
@@ -177,4 +191,5 @@ RECEIVERS: Mapping[str, type[ReceiverText]] = {
     "alertmanager": AlertmanagerText,
     "pagerduty": PagerDutyText,
     "email": EmailText,
+    "apprise": AppriseText,
 }

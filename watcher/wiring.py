@@ -12,6 +12,7 @@ from watcher.notify.console import Console
 from watcher.pipeline import Plan
 from watcher.receivertext import (
     AlertmanagerText,
+    AppriseText,
     EmailText,
     PagerDutyText,
     ReceiverText,
@@ -116,4 +117,8 @@ def _notifier(receiver: Receiver, text: ReceiverText) -> Notifier:
                 charts=text.charts,
                 timeout=text.timeout,
             )
+        case AppriseText():
+            from watcher.notify.apprise import Apprise
+
+            return Apprise(receiver.read("urls"), text.timeout)
     return Console()

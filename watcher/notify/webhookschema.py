@@ -15,8 +15,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from watcher.model import AlertState, Severity
-
 FILE = Path(__file__).with_name("webhook.schema.json")
 
 Number = float | Literal["NaN", "Infinity", "-Infinity"]  # JSON has no words for the last three
@@ -33,8 +31,8 @@ class WebhookAlert(BaseModel):
     attempt: int = Field(description="Which try of the run, counted from 0.")
     alert: str = Field(description="The rule's name.")
     detector: str
-    severity: Severity
-    state: AlertState = Field(
+    severity: Literal["info", "warning", "critical"]
+    state: Literal["firing", "resolved", "ended", "superseded"] = Field(
         description="firing; or how it closed: resolved, ended (the run ended while it was "
         "firing) or superseded (a resume took the steps back)."
     )
