@@ -73,6 +73,10 @@ class Secret:
         try:
             mode = path.stat().st_mode
             text = path.read_text("utf-8").strip()
+        except FileNotFoundError as error:
+            hint = f"; add LoadCredential={self.credential}:PATH to the unit"
+            said = "secret cannot be read: there is no such file"
+            raise WatcherError(f"{path}: {said}{hint if self.credential else ''}") from error
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "not UTF-8"
             raise WatcherError(f"{path}: secret cannot be read: {why}") from error

@@ -241,3 +241,12 @@ def test_what_was_ended_or_superseded_says_so(fake: FakeSlack, bot: Slack) -> No
         notice = a_notice(closed(an_alert(), state), id=state, queued_at=NOW)
         bot.send(notice, None, ())
         assert words in fake.messages[-1]["text"]
+
+
+def test_a_receiver_that_was_another_kind_before_begins_a_thread_anew(
+    fake: FakeSlack, bot: Slack
+) -> None:
+    for before in ({}, {"message_id": "<a@example.org>", "subject": "s"}):
+        notice = a_notice(id=f"n{len(before)}")
+        assert bot.find(notice, before) is None
+        assert "ts" in bot.send(notice, before, ())

@@ -67,8 +67,10 @@ def letter(notice: Notice, thread: Receipt | None, envelope: Envelope) -> EmailM
     mail = _headed(notice, thread, envelope, f"{name} · {place(first)}")
     if mentioned(notice):
         mail["Importance"] = "high"
-    mail.set_content("\n".join(_text(told, notice.reason)) + "\n")
-    mail.add_alternative(_page(_html(told, notice.reason)), subtype="html")
+    why = f"Why now: {clean(notice.reason)}."
+    mail.set_content("\n".join((*_text(told, notice.reason), "", why, "")))
+    page = (*_html(told, notice.reason), f"<p><small>{escape(why)}</small></p>")
+    mail.add_alternative(_page(page), subtype="html")
     return mail
 
 
@@ -143,14 +145,14 @@ def _text(alerts: Sequence[Alert], reason: str) -> Iterator[str]:
     if _many(alerts):
         yield from _lines(alerts)
         return
-    for alert in alerts:
+    for i, alert in enumerate(alerts):
+        yield from ("", "") if i else ()
         yield from (title(alert, reason), *story(alert).splitlines(), "")
         yield from (f"{name + ':':12}{text}" for name, text in _facts(alert).items())
         if alert.open and helps(alert):
             yield from ("", "What usually helps:", *(f"- {clean(text)}" for text in helps(alert)))
         if runbook(alert):
             yield from ("", f"Runbook: {runbook(alert)}")
-        yield ""
 
 
 def _html(alerts: Sequence[Alert], reason: str) -> Iterator[str]:
@@ -172,6 +174,6 @@ def _html(alerts: Sequence[Alert], reason: str) -> Iterator[str]:
             yield f'<p><a href="{escape(runbook(alert))}">Runbook</a></p>'
 
 
-def _page(parts: Iterator[str] | Sequence[str]) -> str:
+def _page(parts: Sequence[str]) -> str:
     body = "\n".join(parts)
     return f'<!DOCTYPE html>\n<html><body style="{_STYLE}">\n{body}\n</body></html>\n'

@@ -118,7 +118,7 @@ class Slack:
         2. Else edit the first message to what is true now. Harmless to repeat.
         3. Reply in the thread; to the channel as well if something began or became louder.
         """
-        if thread is None:
+        if thread is None or "ts" not in thread:  # or of what this receiver was before
             message = slack(notice, mention=self._mention(notice))
             answer = self._post(notice, message, self.channel)
             return _receipt(notice, str(answer["channel"]), answer)
@@ -133,6 +133,7 @@ class Slack:
 
     def find(self, notice: Notice, thread: Receipt | None) -> Receipt | None:
         """Look through the channel or thread for the message that carries the notice's id."""
+        thread = thread if thread and "ts" in thread else None
         channel = thread["channel"] if thread else self.channel
         since = f"{notice.queued_at - _CLOCKS_APART:.6f}"
         method, where = "conversations.history", {"channel": channel, "oldest": since}
