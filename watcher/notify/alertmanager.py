@@ -1,8 +1,9 @@
 """Hands alerts to an Alertmanager, which routes, groups and repeats them by rules of its own.
 
 An Alertmanager knows an alert by its labels, and forgets it at ``endsAt``. So the labels say
-which finding it is, a firing alert ends far ahead, and a closed one when it closed. An alert that
-becomes louder has other labels than before: its quieter self is ended in the same call.
+which finding it is, a firing alert ends far ahead, and a closed one a minute before it closed: of
+two ends that are both to come, an Alertmanager keeps the later one. An alert that becomes louder
+has other labels than before: its quieter self is ended in the same call.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from watcher.notify.http import check_address, post
 from watcher.notify.message import clean, clip, helps, number, rfc3339, runbook, steps, summary
 
 PATH = "/api/v2/alerts"
+_CLOCKS_APART = 60.0  # seconds its clock may be behind ours: an end yet to come would end nothing
 _TEXT_LIMIT = 2000  # characters of an annotation: they end up in other people's messages
 _NEXT_STEP = {
     401: "it asks for a login; set token_file, or username and password_file",
@@ -70,12 +72,11 @@ class Alertmanager:
         for alert in notice.alerts:
             before = told.get(alert.fingerprint, alert.severity.value)
             if before != alert.severity.value:
-                yield self._alert(alert, before, notice.queued_at)
-            ends = notice.queued_at
+                yield self._alert(alert, before, notice.queued_at - _CLOCKS_APART)
             if alert.open:
-                ends += self.expires_after
-            elif alert.resolved_at is not None:
-                ends = alert.resolved_at
+                ends = notice.queued_at + self.expires_after
+            else:
+                ends = (alert.resolved_at or notice.queued_at) - _CLOCKS_APART
             yield self._alert(alert, alert.severity, ends)
 
     def _alert(self, alert: Alert, severity: Severity | str, ends: WallTime) -> dict[str, Any]:
