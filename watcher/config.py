@@ -127,6 +127,14 @@ class Receiver:
         """The receiver that is told what this one refuses for good, "" for none."""
         return self.text.fallback
 
+    @property
+    def missing(self) -> str:
+        """Say what must be installed for it, "" if all is."""
+        module = self.text.module
+        if not module or importlib.util.find_spec(module) is not None:
+            return ""
+        return f"{module} is not installed; run pip install 'tb-watcher[{module}]'"
+
     def read(self, secret: str) -> str:
         """Return one of its secrets, "" if there is none. WatcherError if it cannot be read."""
         return self.secrets[secret].read() if secret in self.secrets else ""
@@ -490,7 +498,7 @@ def check_environment(config: Config) -> list[Problem]:
     said = [_root_trouble(root) for root in config.roots]
     for receiver in config.receivers.values():
         said += [_secret_trouble(receiver.name, one) for one in receiver.secrets.values()]
-        said.append(_module_trouble(receiver))
+        said.append(f"receiver {receiver.name}: {receiver.missing}" if receiver.missing else "")
     if config.state_dir:
         said.append(_state_trouble(Path(config.state_dir)))
     problems = [Problem(file, 0, 0, message) for message in said if message]
@@ -518,14 +526,6 @@ def _secret_trouble(receiver: str, secret: Secret) -> str:
     except WatcherError as error:
         return f"receiver {receiver}: {error}"
     return ""
-
-
-def _module_trouble(receiver: Receiver) -> str:
-    module = receiver.text.module
-    if not module or importlib.util.find_spec(module) is not None:
-        return ""
-    install = f"pip install 'tb-watcher[{module}]'"
-    return f"receiver {receiver.name}: {module} is not installed; run {install}"
 
 
 def _state_trouble(path: Path) -> str:

@@ -126,6 +126,8 @@ def _state(state_dir: str) -> Finding:
 
 
 def _receiver(receiver: Receiver) -> Iterator[Finding]:
+    if receiver.missing:
+        yield Finding(f"receiver {receiver.name}: {receiver.missing}", good=False)
     if not receiver.secrets:
         yield Finding(f"receiver {receiver.name}: {receiver.type}, no secret")
     for secret in receiver.secrets.values():

@@ -13,6 +13,7 @@ from tests.notify.fake_webhook import FakeWebhook
 from watcher.model import Severity
 from watcher.notify.base import Attaches, Finds, SendError
 from watcher.notify.fake_slack import mentions
+from watcher.notify.pace import Pace
 from watcher.notify.slack_webhook import SlackWebhook
 
 
@@ -29,7 +30,7 @@ def posted(fake: FakeWebhook) -> list[dict[str, Any]]:
 
 
 def test_an_alert_and_its_end_are_two_messages(fake: FakeWebhook) -> None:
-    hook = SlackWebhook(fake.url)
+    hook = SlackWebhook(fake.url, pace=Pace(0.0))
     alert = an_alert()
     receipt = hook.send(a_notice(alert), None, (alert,))
     end = closed(alert)
@@ -44,7 +45,7 @@ def test_an_alert_and_its_end_are_two_messages(fake: FakeWebhook) -> None:
 
 def test_no_name_can_mention_link_or_format_and_the_config_can_mention(fake: FakeWebhook) -> None:
     alert = an_alert(HOSTILE, run=HOSTILE, reason=HOSTILE, team=HOSTILE)
-    hook = SlackWebhook(fake.url, mention="<!here>")
+    hook = SlackWebhook(fake.url, pace=Pace(0.0), mention="<!here>")
     hook.send(a_notice(alert, reason="repeat interval elapsed"), None, ())
     hook.send(a_notice(alert), None, ())
     hook.send(a_notice(an_alert(severity=Severity.WARNING)), None, ())
@@ -57,7 +58,7 @@ def test_no_name_can_mention_link_or_format_and_the_config_can_mention(fake: Fak
 def test_blocks_that_slack_refuses_are_left_out(fake: FakeWebhook) -> None:
     fake.text = b"invalid_blocks"
     fake.answers.append((400, {}, 0.0))
-    SlackWebhook(fake.url).send(a_notice(), None, ())
+    SlackWebhook(fake.url, pace=Pace(0.0)).send(a_notice(), None, ())
     _, plain = posted(fake)
     assert plain["blocks"] == []
     assert "LossIsNaN" in plain["text"]
@@ -85,7 +86,7 @@ def test_failures_say_whether_to_retry_and_what_to_do(
     ambiguous: bool,
     said: str,
 ) -> None:
-    hook = SlackWebhook(fake.url, timeout=0.2)
+    hook = SlackWebhook(fake.url, pace=Pace(0.0), timeout=0.2)
     fake.text = text.encode()
     fake.answers.append((code, {"Retry-After": "7"}, pause))
     with pytest.raises(SendError, match=said) as caught:

@@ -156,7 +156,7 @@ class Email:
                 why = f"its certificate is not trusted ({error.verify_message}); set ca_file"
                 return SendError(f"{who}: {why}", retryable=True)
             case _:
-                text = f"{who}: {error or type(error).__name__}"
+                text = f"{who}: {clip(str(error), 200) or type(error).__name__}"
                 return SendError(text, retryable=True, ambiguous=sending)
 
 

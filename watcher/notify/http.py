@@ -20,6 +20,7 @@ from watcher.notify.message import clip
 _RETRYABLE = frozenset({408, 425, 429})
 _MOST_READ = 4096  # bytes of an answer: only a refusal's reason is looked at
 _ADDRESS = re.compile(r"https?://[!-~]+")
+_WHY_LIMIT = 200
 LOCAL = ("localhost", "127.0.0.1", "::1")
 
 Explain = Callable[[int, str], str]
@@ -78,9 +79,9 @@ def post(
         with error:
             raise _refused(who, error, explain) from None
     except URLError as error:  # not even the request got through
-        raise SendError(f"{who}: {error.reason}", retryable=True) from None
+        raise SendError(f"{who}: {clip(str(error.reason), _WHY_LIMIT)}", retryable=True) from None
     except (OSError, http.client.HTTPException) as error:  # sent, but no answer
-        why = str(error) or type(error).__name__
+        why = clip(str(error), _WHY_LIMIT) or type(error).__name__  # may quote what came back
         text = f"{who}: no answer ({why})"
         raise SendError(text, retryable=True, ambiguous=True) from None
     except UnicodeError:  # what the idna codec thinks of a host
@@ -107,7 +108,7 @@ def _refused(who: str, error: HTTPError, explain: Explain) -> SendError:
 
 def _answer(error: HTTPError) -> str:
     try:
-        return clip(error.read(_MOST_READ).decode("utf-8", "replace").strip(), 300)
+        return clip(error.read(_MOST_READ).decode("utf-8", "replace").strip(), _WHY_LIMIT)
     except (OSError, http.client.HTTPException):
         return ""
 

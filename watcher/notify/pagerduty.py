@@ -52,7 +52,7 @@ class PagerDuty:
     """
 
     routing_key: str = field(repr=False)
-    url: str = ENQUEUE
+    url: str = field(default=ENQUEUE, repr=False)
     timeout: float = 10.0
     progress: Progress = field(default_factory=Progress, repr=False, compare=False)
 

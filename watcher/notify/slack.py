@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import http.client
 import logging
-import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.error import URLError
@@ -24,13 +23,15 @@ from slack_sdk.errors import SlackApiError, SlackClientError
 
 from watcher.model import Alert, Notice
 from watcher.notify.base import Receipt, SendError, seconds
-from watcher.notify.message import SlackMessage, mentioned, place, slack
+from watcher.notify.message import SlackMessage, clip, mentioned, place, slack
+from watcher.notify.pace import Pace
 from watcher.routing import FIRST, LOUDER
 
 EVENT = "watcher_notice"  # type of our metadata
 _PAGE = 200  # messages a page when looking for ours
 _MOST_PAGES = 10
 _CLOCKS_APART = 3600.0  # seconds that Slack's clock and ours may differ
+_WHY_LIMIT = 200  # characters of what an error quotes
 _FILE_TRIES = 8  # half a second apart, until an uploaded picture was processed
 
 _RETRYABLE = frozenset(
@@ -67,31 +68,6 @@ _silent.setLevel(logging.CRITICAL)
 _log = logging.getLogger(__name__)
 
 SLACK_API = WebClient.BASE_URL
-
-
-class Pace:
-    """A token bucket: ``burst`` at once, then one each ``interval`` seconds (Slack allows one)."""
-
-    def __init__(
-        self,
-        interval: float = 1.0,
-        burst: int = 3,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._interval, self._slack = interval, interval * (burst - 1)
-        self._clock, self._sleep = clock, sleep
-        self._next = -float("inf")
-        self._lock = threading.Lock()
-
-    def wait(self) -> None:
-        """Return when the next message may be sent."""
-        with self._lock:
-            now = self._clock()
-            self._next = max(self._next, now - self._slack)
-            pause, self._next = self._next - now, self._next + self._interval
-        if pause > 0:
-            self._sleep(pause)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +213,7 @@ class Slack:
         except URLError as error:  # not even the request got through
             raise SendError(f"slack {method}: {error.reason}", retryable=True) from None
         except (OSError, http.client.HTTPException, SlackClientError) as error:
-            why = f"{type(error).__name__}: {error}"
+            why = clip(f"{type(error).__name__}: {error}", _WHY_LIMIT)  # may quote what came back
             text = f"slack {method}: no answer ({why})"
             raise SendError(text, retryable=True, ambiguous=True) from None
         return answer.data if isinstance(answer.data, dict) else {}

@@ -14,6 +14,7 @@ from watcher.model import Alert, Notice
 from watcher.notify.base import Receipt
 from watcher.notify.http import Refused, check_address, post
 from watcher.notify.message import mentioned, slack
+from watcher.notify.pace import Pace
 
 _TOO_RICH = "invalid_blocks"
 _NEXT_STEP = {
@@ -40,6 +41,7 @@ class SlackWebhook:
     url: str = field(repr=False)
     mention: str = ""
     timeout: float = 10.0
+    pace: Pace = field(default_factory=Pace, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse what is not an address that a secret may go to."""
@@ -59,6 +61,7 @@ class SlackWebhook:
         return {}
 
     def _post(self, body: dict[str, Any]) -> None:
+        self.pace.wait()
         post("slack", self.url, json.dumps(body).encode(), {}, self.timeout, _explain)
 
 
