@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,33 @@ token_file = "token"
         assert part in said
     assert "no.yaml: no such rule pack" in said
     assert f"state_dir {tmp_path}/no/state" in said
+
+
+def test_check_names_what_a_receiver_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = """
+roots = [{path = "."}]
+[receivers.m]
+type = "email"
+host = "mail.example.org"
+from = "w@example.org"
+to = ["a@example.org"]
+ca_file = "gone.pem"
+[receivers.a]
+type = "apprise"
+urls_credential = "urls"
+[route]
+receiver = "m"
+"""
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    monkeypatch.setattr("sys.path", [])  # nothing is installed
+    monkeypatch.delitem(sys.modules, "apprise", raising=False)
+    said = "\n".join(map(str, check_environment(parse_config(text, tmp_path / "c.toml"))))
+    assert f"receiver m: ca_file {tmp_path}/gone.pem: missing" in said
+    assert f"receiver a: {tmp_path}/urls: secret cannot be read: there is no such file" in said
+    assert "add LoadCredential=urls:PATH to the unit" in said
+    assert "receiver a: apprise is not installed; run pip install 'tb-watcher[apprise]'" in said
 
 
 def test_secrets_come_from_safe_files_and_credentials(

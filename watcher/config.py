@@ -499,6 +499,7 @@ def check_environment(config: Config) -> list[Problem]:
     for receiver in config.receivers.values():
         said += [_secret_trouble(receiver.name, one) for one in receiver.secrets.values()]
         said.append(f"receiver {receiver.name}: {receiver.missing}" if receiver.missing else "")
+        said += [_file_trouble(receiver, key) for key in receiver.text.paths]
     if config.state_dir:
         said.append(_state_trouble(Path(config.state_dir)))
     problems = [Problem(file, 0, 0, message) for message in said if message]
@@ -526,6 +527,13 @@ def _secret_trouble(receiver: str, secret: Secret) -> str:
     except WatcherError as error:
         return f"receiver {receiver}: {error}"
     return ""
+
+
+def _file_trouble(receiver: Receiver, key: str) -> str:
+    path = getattr(receiver.text, key)
+    if not path or os.access(path, os.R_OK):
+        return ""
+    return f"receiver {receiver.name}: {key} {path}: missing, or not readable by this user"
 
 
 def _state_trouble(path: Path) -> str:

@@ -171,6 +171,16 @@ def test_a_certificate_that_nobody_vouches_for_gets_no_mail(pem: Path) -> None:
         assert "MAIL" not in fake.verbs
 
 
+def test_certificates_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    (tmp_path / "no.pem").write_text("nonsense")
+    with FakeSmtp() as fake:
+        for name in ("no.pem", "gone.pem"):
+            ca_file = str(tmp_path / name)
+            error = failure(sender(fake, security="starttls", ca_file=ca_file))
+            assert f"ca_file {ca_file} cannot be used" in str(error)
+            assert not error.retryable
+
+
 def test_without_starttls_nothing_is_sent_in_the_clear(fake: FakeSmtp) -> None:
     error = failure(sender(fake, security="starttls", username="u", password="s3cret"))
     assert "offers no STARTTLS" in str(error)
@@ -243,6 +253,8 @@ def test_one_address_that_is_gone_does_not_keep_the_others_waiting(
     fake.answers["RCPT"] += ["550 no such user", "250 ok"]
     assert "message_id" in sender(fake).send(a_notice(), None, ())
     assert f"{ADA} refused: 550 no such user" in caplog.text
+    fake.answers["RCPT"] += ["550 no such user", "450 later"]
+    assert failure(sender(fake)).retryable  # the other one may still get it
     fake.answers["RCPT"] += ["550 no such user", "551 nor this one"]
     error = failure(sender(fake))
     assert not error.retryable

@@ -22,6 +22,7 @@ from watcher.notify.message import (
     place,
     plain,
     plain_notice,
+    runbook,
     slack,
     summary,
     webhook,
@@ -179,3 +180,9 @@ def test_every_field_of_an_alert_is_either_shown_or_internal() -> None:
     internal = {"shadow", "resolved_at", "advice_key"}
     rest = {f.name for f in fields(Alert)} - shown - internal
     assert all(name.startswith(("active_", "ok_")) for name in rest)
+
+
+def test_only_a_plain_web_address_is_a_runbook() -> None:
+    assert runbook(an_alert(annotations={"runbook": "https://wiki/nan?a&b"})) != ""
+    for address in ("", "javascript:alert(1)", "https://a\x1b[31m", 'https://a"b', "https://a b"):
+        assert runbook(an_alert(annotations={"runbook": address})) == ""

@@ -12,7 +12,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import Any
 
-from watcher.model import Alert, Notice
+from watcher.model import Alert, Notice, Severity
 from watcher.notify.base import Progress, Receipt, SendError
 from watcher.notify.message import MOST_ALERTS, clip, count, icon, place, plain_notice, title
 
@@ -21,6 +21,8 @@ MISSING = "apprise is not installed; run pip install 'tb-watcher[apprise]'"
 _TITLE_LIMIT = 200
 _TEXT_LIMIT = 3000  # of a message; services cut or refuse more
 _LIKENESS = str.maketrans({"@": "＠", "<": "‹", ">": "›", "[": "［", "]": "］"})
+
+_TYPES = {Severity.CRITICAL: "failure", Severity.WARNING: "warning", Severity.INFO: "info"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class Apprise:
                 service.notify(
                     body=_inert("\n".join(_lines(notice))),
                     title=_inert(clip(f"{name} · {place(told[0])}", _TITLE_LIMIT)),
-                    notify_type="failure" if told[0].open else "success",
+                    notify_type=_TYPES[told[0].severity] if told[0].open else "success",
                     body_format="text",
                 )
             )

@@ -99,7 +99,8 @@ class Email:
 
     def _settle(self, refused: Mapping[str, tuple[int, bytes]], accepted: set[str]) -> None:
         """Raise for those to try again, or if nobody at all got it; else warn."""
-        for address, (code, answer) in refused.items():
+        passing_first = sorted(refused.items(), key=lambda one: one[1][0])
+        for address, (code, answer) in passing_first:
             said = f"mail {self.host}: {address} refused: {_answer(code, answer)}"
             if code < 500:
                 raise SendError(said, retryable=True)
@@ -130,8 +131,12 @@ class Email:
 
     def _trusting(self) -> ssl.SSLContext:
         context = ssl.create_default_context()
-        if self.ca_file:
-            context.load_verify_locations(self.ca_file)
+        try:
+            if self.ca_file:
+                context.load_verify_locations(self.ca_file)
+        except OSError as error:  # an SSLError, if it holds no certificates
+            why = f"ca_file {self.ca_file} cannot be used: {error.strerror or error}"
+            raise SendError(f"mail {self.host}: {why}", retryable=False) from None
         return context
 
     def _failure(self, error: Exception, sending: bool) -> SendError:

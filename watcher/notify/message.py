@@ -149,7 +149,8 @@ def helps(alert: Alert) -> tuple[str, ...]:
 def runbook(alert: Alert) -> str:
     """Return the address of the rule's runbook; "" if it has none, or one that is no web link."""
     address = alert.annotations.get("runbook", "")
-    return address if re.fullmatch(r"https?://[^\s<>|\"]{1,500}", clean(address)) else ""
+    linked = address.isprintable() and re.fullmatch(r"https?://[^\s<>|\"]{1,500}", address)
+    return address if linked else ""
 
 
 def count(alerts: Sequence[Alert]) -> str:
