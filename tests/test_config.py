@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from watcher.config import (
-    Secret,
     check_environment,
     default_config,
     load_config,
@@ -18,6 +17,7 @@ from watcher.config import (
 )
 from watcher.errors import InvalidInput, WatcherError
 from watcher.model import Better, Role, Severity
+from watcher.receivers import Secret
 from watcher.roles import Pin
 
 BAD = Path(__file__).parent / "bad"

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import importlib.util
 import json
 import os
 import re
-import stat
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,57 +34,16 @@ from watcher.configtext import (
 from watcher.errors import InvalidInput, Problem, WatcherError
 from watcher.model import Role, Rule
 from watcher.places import Places, Where, did_you_mean, problems_of, shown
-from watcher.receivertext import RECEIVERS, ConsoleText, ReceiverText
+from watcher.receivers import CONSOLE, Receiver, Secret
+from watcher.receivertext import RECEIVERS, ReceiverText
 from watcher.roles import Pin
 from watcher.routing import Route
 from watcher.rules import load_packs, packs_dir
 from watcher.runs import template_labels
 
-CONSOLE: Literal["console"] = "console"
 _SECRET_WORDS = ("token", "bot_token", "secret", "password", "api_key")
 
 # ------------------------------------------------------------------------- what comes out
-
-
-@dataclass(frozen=True, slots=True)
-class Secret:
-    """Where a secret is kept: a file, or a credential that systemd hands over. Never its value."""
-
-    file: str = ""
-    credential: str = ""
-
-    def path(self) -> Path:
-        """Return the file to read. WatcherError if systemd handed over no credentials."""
-        if self.file:
-            return Path(self.file)
-        directory = os.environ.get("CREDENTIALS_DIRECTORY", "")
-        if not directory:
-            raise WatcherError(
-                f'credential "{self.credential}": not started by systemd; add LoadCredential='
-                f"{self.credential}:PATH to the unit, or name a file"
-            )
-        return Path(directory) / self.credential
-
-    def read(self) -> str:
-        """Return the secret. WatcherError says what keeps it from being read, never what it is."""
-        path = self.path()
-        try:
-            mode = path.stat().st_mode
-            text = path.read_text("utf-8").strip()
-        except FileNotFoundError as error:
-            hint = f"; add LoadCredential={self.credential}:PATH to the unit"
-            said = "secret cannot be read: there is no such file"
-            raise WatcherError(f"{path}: {said}{hint if self.credential else ''}") from error
-        except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "not UTF-8"
-            raise WatcherError(f"{path}: secret cannot be read: {why}") from error
-        if not stat.S_ISREG(mode):
-            raise WatcherError(f"{path}: a secret must be a regular file")
-        if self.file and mode & 0o077:
-            raise WatcherError(f"{path}: others can read this secret; run chmod 600 {path}")
-        if not text:
-            raise WatcherError(f"{path}: secret is empty")
-        return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,40 +61,6 @@ class Root:
     def labels_of(self, run: str) -> dict[str, str]:
         """Return a run's labels from the leading parts of its path, as far as it has so many."""
         return template_labels(self.labels, run) if self.labels else {}
-
-
-@dataclass(frozen=True, slots=True)
-class Receiver:
-    """One place that messages go to: what its table says, and where its secrets are.
-
-    An address in ``text`` may hold a token, so it is not shown.
-    """
-
-    name: str
-    text: ReceiverText = field(default=ConsoleText(type=CONSOLE), repr=False)
-    secrets: Mapping[str, Secret] = field(default_factory=dict)
-
-    @property
-    def type(self) -> str:
-        """What kind of receiver it is."""
-        return self.text.type
-
-    @property
-    def fallback(self) -> str:
-        """The receiver that is told what this one refuses for good, "" for none."""
-        return self.text.fallback
-
-    @property
-    def missing(self) -> str:
-        """Say what must be installed for it, "" if all is."""
-        module = self.text.module
-        if not module or importlib.util.find_spec(module) is not None:
-            return ""
-        return f"{module} is not installed; run pip install 'tb-watcher[{module}]'"
-
-    def read(self, secret: str) -> str:
-        """Return one of its secrets, "" if there is none. WatcherError if it cannot be read."""
-        return self.secrets[secret].read() if secret in self.secrets else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from watcher.config import Config, Receiver, Root
+from watcher.config import Config, Root
 from watcher.errors import WatcherError
 from watcher.model import WallTime
+from watcher.receivers import Receiver
 
 _SKEW = 60.0  # seconds that an event file may be ahead of our clock
 _LOW = 1 << 30  # bytes left on the state's disk that are worth a warning

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from watcher.alerts import fingerprint
-from watcher.config import Config, Receiver
+from watcher.config import Config
 from watcher.errors import InvalidInput, Problem
 from watcher.model import Alert, AlertState, Floats, Ints, Notice, RunKey, Severity, Slot, WallTime
 from watcher.notify.alertmanager import Alertmanager
 from watcher.notify.base import Attaches, Notifier, SendError
 from watcher.notify.chart import chart
+from watcher.receivers import Receiver
 from watcher.routing import FIRST
 from watcher.wiring import notifier
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from watcher.config import Config, Receiver, Root
+from watcher.config import Config, Root
 from watcher.errors import WatcherError
 from watcher.model import RunKey
 from watcher.notify.base import Notifier
 from watcher.notify.console import Console
 from watcher.pipeline import Plan
+from watcher.receivers import Receiver
 from watcher.receivertext import (
     AlertmanagerText,
     AppriseText,

@@ -171,6 +171,11 @@ def test_a_certificate_that_nobody_vouches_for_gets_no_mail(pem: Path) -> None:
         assert "MAIL" not in fake.verbs
 
 
+def test_tls_to_a_server_that_speaks_none_names_the_setting(fake: FakeSmtp) -> None:
+    error = failure(sender(fake, security="tls"))
+    assert "does security fit the port?" in str(error)
+
+
 def test_certificates_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     (tmp_path / "no.pem").write_text("nonsense")
     with FakeSmtp() as fake:

@@ -160,6 +160,9 @@ class Email:
             case ssl.SSLCertVerificationError():
                 why = f"its certificate is not trusted ({error.verify_message}); set ca_file"
                 return SendError(f"{who}: {why}", retryable=True)
+            case ssl.SSLError():
+                text = f"{who}: {error.reason or 'no TLS'}; does security fit the port?"
+                return SendError(text, retryable=True)
             case _:
                 text = f"{who}: {clip(str(error), 200) or type(error).__name__}"
                 return SendError(text, retryable=True, ambiguous=sending)

@@ -169,9 +169,9 @@ def details(alert: Alert) -> dict[str, str]:
     known = {
         "run": alert.run,
         "root": alert.root,
-        "attempt": str(alert.attempt + 1),
+        "attempt": str(alert.attempt + 1) if alert.attempt else "",
         "what": summary(alert),
-        "reason": alert.reason,
+        "reason": "" if clean(alert.reason) in summary(alert) else alert.reason,
         "since step": _text(alert.onset_step),
         "best step": _text(alert.best_step),
         "best value": number(alert.best_value),
