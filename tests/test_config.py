@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from watcher.config import (
-    Secret,
     check_environment,
     default_config,
     load_config,
@@ -17,6 +17,7 @@ from watcher.config import (
 )
 from watcher.errors import InvalidInput, WatcherError
 from watcher.model import Better, Role, Severity
+from watcher.receivers import Secret
 from watcher.roles import Pin
 
 BAD = Path(__file__).parent / "bad"
@@ -33,7 +34,10 @@ def test_the_example_is_sound_and_shows_the_defaults() -> None:
     assert config.pins[0] == Pin("objective/held_out*", Role.VAL_LOSS, Better.LOWER)
     assert config.pins[1] == Pin("debug/*")
     assert config.grants() == {"vision": frozenset({"/data/runs"})}
-    assert config.receivers["slack-vision"].token == Secret(credential="slack-token")
+    assert config.receivers["slack-vision"].secrets == {
+        "token": Secret(credential="slack-token"),
+        "app_token": Secret(credential="slack-app-token"),
+    }
     assert config.roots[0].labels_of("v/u/p/lr1") == {
         "team": "v",
         "user": "u",
@@ -129,6 +133,33 @@ token_file = "token"
         assert part in said
     assert "no.yaml: no such rule pack" in said
     assert f"state_dir {tmp_path}/no/state" in said
+
+
+def test_check_names_what_a_receiver_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = """
+roots = [{path = "."}]
+[receivers.m]
+type = "email"
+host = "mail.example.org"
+from = "w@example.org"
+to = ["a@example.org"]
+ca_file = "gone.pem"
+[receivers.a]
+type = "apprise"
+urls_credential = "urls"
+[route]
+receiver = "m"
+"""
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    monkeypatch.setattr("sys.path", [])  # nothing is installed
+    monkeypatch.delitem(sys.modules, "apprise", raising=False)
+    said = "\n".join(map(str, check_environment(parse_config(text, tmp_path / "c.toml"))))
+    assert f"receiver m: ca_file {tmp_path}/gone.pem: missing" in said
+    assert f"receiver a: {tmp_path}/urls: secret cannot be read: there is no such file" in said
+    assert "add LoadCredential=urls:PATH to the unit" in said
+    assert "receiver a: apprise is not installed; run pip install 'tb-watcher[apprise]'" in said
 
 
 def test_secrets_come_from_safe_files_and_credentials(

@@ -392,6 +392,25 @@ def doctor(config: ConfigOption = None) -> int:
     return 0 if all(finding.good for finding in findings) else FOUND
 
 
+@app.command("notify-test")
+@_answering
+def notify_test(
+    receiver: Annotated[str, typer.Argument(help="As it is named under [receivers].")],
+    config: ConfigOption = None,
+) -> int:
+    """Send one test message. Exit 1 if it is refused for good, 2 if it cannot be delivered now."""
+    import secrets
+
+    from watcher.clock import SystemClock
+    from watcher.config import default_config, load_config
+    from watcher.notifytest import send_test
+
+    loaded = load_config(config) if config else default_config([])
+    outcome = send_test(loaded, receiver, SystemClock().now(), secrets.token_hex(4))
+    (_complain if outcome.code else _say)(outcome.said)
+    return outcome.code
+
+
 @app.command("fake-slack")
 @_answering
 def fake_slack(

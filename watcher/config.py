@@ -11,13 +11,11 @@ import difflib
 import json
 import os
 import re
-import stat
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
@@ -25,7 +23,6 @@ from watcher.configtext import (
     DONE_MARKERS,
     MIN_SILENCE,
     NAME,
-    RECEIVERS,
     ConfigText,
     PinText,
     RootText,
@@ -37,51 +34,16 @@ from watcher.configtext import (
 from watcher.errors import InvalidInput, Problem, WatcherError
 from watcher.model import Role, Rule
 from watcher.places import Places, Where, did_you_mean, problems_of, shown
+from watcher.receivers import CONSOLE, Receiver, Secret
+from watcher.receivertext import RECEIVERS, ReceiverText
 from watcher.roles import Pin
 from watcher.routing import Route
 from watcher.rules import load_packs, packs_dir
 from watcher.runs import template_labels
 
-CONSOLE = "console"
+_SECRET_WORDS = ("token", "bot_token", "secret", "password", "api_key")
 
 # ------------------------------------------------------------------------- what comes out
-
-
-@dataclass(frozen=True, slots=True)
-class Secret:
-    """Where a secret is kept: a file, or a credential that systemd hands over. Never its value."""
-
-    file: str = ""
-    credential: str = ""
-
-    def path(self) -> Path:
-        """Return the file to read. WatcherError if systemd handed over no credentials."""
-        if self.file:
-            return Path(self.file)
-        directory = os.environ.get("CREDENTIALS_DIRECTORY", "")
-        if not directory:
-            raise WatcherError(
-                f'credential "{self.credential}": not started by systemd; add LoadCredential='
-                f"{self.credential}:PATH to the unit, or name a file"
-            )
-        return Path(directory) / self.credential
-
-    def read(self) -> str:
-        """Return the secret. WatcherError says what keeps it from being read, never what it is."""
-        path = self.path()
-        try:
-            mode = path.stat().st_mode
-            text = path.read_text("utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "not UTF-8"
-            raise WatcherError(f"{path}: secret cannot be read: {why}") from error
-        if not stat.S_ISREG(mode):
-            raise WatcherError(f"{path}: a secret must be a regular file")
-        if self.file and mode & 0o077:
-            raise WatcherError(f"{path}: others can read this secret; run chmod 600 {path}")
-        if not text:
-            raise WatcherError(f"{path}: secret is empty")
-        return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,23 +63,6 @@ class Root:
         """Return a run's labels from the leading parts of its path, as far as it has so many."""
         found = template_labels(self.labels, run) if self.labels else {}
         return {"gpus": f"{self.gpus_per_run:g}", **found} if self.gpus_per_run else found
-
-
-@dataclass(frozen=True, slots=True)
-class Receiver:
-    """One place that messages go to. ``fallback`` names another, for what cannot be delivered."""
-
-    name: str
-    type: Literal["console", "slack", "webhook"] = "console"
-    fallback: str = ""
-    channel: str = ""
-    token: Secret | None = None
-    app_token: Secret | None = None
-    api_url: str = ""
-    mention: str = ""
-    url: str = field(default="", repr=False)  # may hold a token
-    secret: Secret | None = None
-    timeout: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,6 +262,7 @@ class _Maker:
             where: Where = ("receivers", name)
             if not re.fullmatch(NAME, name):
                 self._say(where, f'receiver "{name}": use letters, digits, _ . -')
+            made[name] = Receiver(name)  # known by its name, whatever is wrong with it
             if isinstance(table, dict) and (receiver := self._receiver(name, table, where)):
                 made[name] = receiver
         for name, receiver in made.items():
@@ -331,42 +277,38 @@ class _Maker:
         if not isinstance(kind, str) or kind not in RECEIVERS:
             hint = did_you_mean(kind, RECEIVERS) if isinstance(kind, str) else ""
             said = f"unknown type {shown(kind)}" if "type" in table else 'missing key "type"'
-            self._say((*where, "type"), f"{said}{hint or '; known: console, slack, webhook'}")
+            self._say((*where, "type"), f"{said}{hint or '; known: ' + ', '.join(RECEIVERS)}")
             return None
-        before = len(self.problems)
-        plain = {key: value for key, value in table.items() if not self._literal(key, kind, where)}
+        before, model = len(self.problems), RECEIVERS[kind]
+        plain = {k: v for k, v in table.items() if not self._literal(k, model, where)}
         try:
-            said_ = RECEIVERS[kind].model_validate_json(json.dumps(plain, default=str))
+            text = model.model_validate_json(json.dumps(plain, default=str))
         except ValidationError as error:
-            self.problems += problems_of(error, RECEIVERS[kind], self._file, self.places, where)
+            self.problems += problems_of(error, model, self._file, self.places, where)
             return None
-        given = said_.model_dump()
-        token = self._secret(given, "token", where, needed=kind == "slack")
-        app_token = self._secret(given, "app_token", where, needed=False)
-        secret = self._secret(given, "secret", where, needed=False)
-        if len(self.problems) > before:
-            return None
-        if (url := given.get("api_url", "")) and not _trusted(url):
-            self._say((*where, "api_url"), "api_url: must begin with https://, or be this machine")
-        return Receiver(name, token=token, app_token=app_token, secret=secret, **given)
+        found = {s: self._secret(text, s, where, needed=n) for s, n in model.secrets.items()}
+        secrets = {name: secret for name, secret in found.items() if secret is not None}
+        self._guard(text, secrets, where)
+        paths = {key: self._path(p) for key in model.paths if (p := getattr(text, key))}
+        return (
+            Receiver(name, text.model_copy(update=paths), secrets)
+            if len(self.problems) == before
+            else None
+        )
 
-    def _literal(self, key: str, kind: str, where: Where) -> bool:
+    def _literal(self, key: str, model: type[ReceiverText], where: Where) -> bool:
         """Refuse a secret written into the file, before anything could repeat it."""
-        names = {
-            "slack": ("token", "bot_token", "app_token", "password"),
-            "webhook": ("secret", "token"),
-        }
-        if key not in names.get(kind, ()):
+        if not model.secrets or key not in (*model.secrets, *_SECRET_WORDS):
             return False
-        good = "secret" if kind == "webhook" else "app_token" if key == "app_token" else "token"
+        good = key if key in model.secrets else next(iter(model.secrets))
         message = f"{key}: no secrets in the config; use {good}_file or {good}_credential"
         self._say((*where, key), message)
         return True
 
     def _secret(
-        self, given: dict[str, Any], name: str, where: Where, *, needed: bool
+        self, text: ReceiverText, name: str, where: Where, *, needed: bool
     ) -> Secret | None:
-        file, credential = given.pop(f"{name}_file", ""), given.pop(f"{name}_credential", "")
+        file, credential = (getattr(text, f"{name}_{kind}") for kind in ("file", "credential"))
         if file and credential:
             self._say(where, f"name either {name}_file or {name}_credential, not both")
         if credential and not re.fullmatch(NAME, credential):
@@ -376,6 +318,11 @@ class _Maker:
         if not file and not credential:
             return None
         return Secret(self._path(file) if file else "", credential)
+
+    def _guard(self, text: ReceiverText, secrets: Mapping[str, Secret], where: Where) -> None:
+        """Let the type say what is wrong with the whole of its table."""
+        for key, message in text.troubles(frozenset(secrets)):
+            self._say((*where, key) if key else where, f"{key}: {message}" if key else message)
 
     def _roots(self, texts: Sequence[RootText]) -> tuple[Root, ...]:
         made: list[Root] = []
@@ -463,12 +410,6 @@ def _pin(text: PinText) -> Pin:
     return Pin(text.tag, role, text.better)
 
 
-def _trusted(url: str) -> bool:
-    parts = urlsplit(url)
-    local = parts.hostname in ("localhost", "127.0.0.1", "::1")
-    return parts.scheme == "https" or (parts.scheme == "http" and local)
-
-
 def granted_route(top: Route, team: Team) -> Route:
     """Return ``top`` for one team's alerts: what would go elsewhere goes to its first receiver."""
 
@@ -488,8 +429,9 @@ def check_environment(config: Config) -> list[Problem]:
     file = str(config.path or "config")
     said = [_root_trouble(root) for root in config.roots]
     for receiver in config.receivers.values():
-        secrets = (receiver.token, receiver.app_token, receiver.secret)
-        said += [_secret_trouble(receiver.name, one) for one in secrets if one is not None]
+        said += [_secret_trouble(receiver.name, one) for one in receiver.secrets.values()]
+        said.append(f"receiver {receiver.name}: {receiver.missing}" if receiver.missing else "")
+        said += [_file_trouble(receiver, key) for key in receiver.text.paths]
     if config.state_dir:
         said.append(_state_trouble(Path(config.state_dir)))
     problems = [Problem(file, 0, 0, message) for message in said if message]
@@ -517,6 +459,13 @@ def _secret_trouble(receiver: str, secret: Secret) -> str:
     except WatcherError as error:
         return f"receiver {receiver}: {error}"
     return ""
+
+
+def _file_trouble(receiver: Receiver, key: str) -> str:
+    path = getattr(receiver.text, key)
+    if not path or os.access(path, os.R_OK):
+        return ""
+    return f"receiver {receiver.name}: {key} {path}: missing, or not readable by this user"
 
 
 def _state_trouble(path: Path) -> str:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from watcher.errors import Problem
 from watcher.model import Better, Role, Severity
@@ -99,39 +98,6 @@ class TeamText(Strict):
     members: tuple[Annotated[str, Field(pattern=r"^[UW][A-Z0-9]+$")], ...] = ()
 
 
-class ConsoleText(Strict):
-    """A receiver that prints."""
-
-    type: Literal["console"]
-    fallback: str = ""
-
-
-class SlackText(Strict):
-    """A receiver that is a Slack channel."""
-
-    type: Literal["slack"]
-    channel: str = Field(min_length=1)
-    token_file: str = ""
-    token_credential: str = ""
-    app_token_file: str = ""
-    app_token_credential: str = ""
-    api_url: str = ""
-    mention: str = ""
-    timeout: Positive = 10.0
-    fallback: str = ""
-
-
-class WebhookText(Strict):
-    """A receiver that is an address."""
-
-    type: Literal["webhook"]
-    url: str = Field(pattern=r"^https?://[^/\s]+")
-    secret_file: str = ""
-    secret_credential: str = ""
-    timeout: Positive = 10.0
-    fallback: str = ""
-
-
 class RouteText(Strict):
     """[route], and each [[route.routes]] in it."""
 
@@ -166,13 +132,6 @@ class ConfigText(Strict):
     teams: dict[str, TeamText] = Field(default_factory=dict)
     receivers: dict[str, dict[str, Any]] = Field(default_factory=dict)
     route: RouteText | None = None
-
-
-RECEIVERS: Mapping[str, type[BaseModel]] = {
-    "console": ConsoleText,
-    "slack": SlackText,
-    "webhook": WebhookText,
-}
 
 
 # ------------------------------------------------------------------------- places

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from watcher.config import Config, Receiver, Root, Secret
+from watcher.config import Config, Root
 from watcher.errors import WatcherError
 from watcher.model import WallTime
+from watcher.receivers import Receiver
 
 _SKEW = 60.0  # seconds that an event file may be ahead of our clock
 _LOW = 1 << 30  # bytes left on the state's disk that are worth a warning
@@ -126,10 +127,11 @@ def _state(state_dir: str) -> Finding:
 
 
 def _receiver(receiver: Receiver) -> Iterator[Finding]:
-    secrets: list[Secret] = [s for s in (receiver.token, receiver.secret) if s is not None]
-    if not secrets:
+    if receiver.missing:
+        yield Finding(f"receiver {receiver.name}: {receiver.missing}", good=False)
+    if not receiver.secrets:
         yield Finding(f"receiver {receiver.name}: {receiver.type}, no secret")
-    for secret in secrets:
+    for secret in receiver.secrets.values():
         try:
             secret.read()
         except WatcherError as error:

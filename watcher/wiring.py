@@ -6,11 +6,23 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from watcher.config import Config, Receiver, Root
+from watcher.config import Config, Root
+from watcher.errors import WatcherError
 from watcher.model import RunKey
 from watcher.notify.base import Notifier
 from watcher.notify.console import Console
 from watcher.pipeline import Plan
+from watcher.receivers import Receiver
+from watcher.receivertext import (
+    AlertmanagerText,
+    AppriseText,
+    EmailText,
+    PagerDutyText,
+    ReceiverText,
+    SlackText,
+    SlackWebhookText,
+    WebhookText,
+)
 from watcher.source.logdir import SourceOptions
 
 if TYPE_CHECKING:
@@ -47,7 +59,7 @@ def source_options(root: Root) -> SourceOptions:
 def notifiers(config: Config) -> dict[str, Notifier]:
     """Return the receivers by name; WatcherError if a secret cannot be read."""
     owners = {user: f"<@{who}>" for user, who in config.owners.items()}
-    return {name: _notifier(receiver, owners) for name, receiver in config.receivers.items()}
+    return {name: notifier(receiver, owners) for name, receiver in config.receivers.items()}
 
 
 def listeners(
@@ -61,8 +73,9 @@ def listeners(
     """
     apps: dict[tuple[str, str], Notifier] = {}
     for name, receiver in config.receivers.items():
-        if receiver.app_token is not None:
-            apps.setdefault((receiver.app_token.read(), receiver.api_url), notifiers[name])
+        if isinstance(receiver.text, SlackText) and "app_token" in receiver.secrets:
+            app = receiver.read("app_token"), receiver.text.api_url
+            apps.setdefault(app, notifiers[name])
     if not apps:
         return []
     from watcher.notify.slack import SLACK_API
@@ -74,23 +87,72 @@ def listeners(
     ]
 
 
-def _notifier(receiver: Receiver, owners: Mapping[str, str]) -> Notifier:
-    if receiver.type == "slack":
-        from watcher.notify.slack import SLACK_API, Slack
+def notifier(receiver: Receiver, owners: Mapping[str, str] | None = None) -> Notifier:
+    """Return what sends to a receiver; WatcherError if its secrets are not as they should be.
 
-        assert receiver.token is not None  # the config's model asks for it
-        return Slack(
-            receiver.token.read(),
-            receiver.channel,
-            mention=receiver.mention,
-            owners=owners,
-            timeout=max(1, round(receiver.timeout)),
-            api=receiver.api_url or SLACK_API,
-            buttons=receiver.app_token is not None,
-        )
-    if receiver.type == "webhook":
-        from watcher.notify.webhook import Webhook
+    Each kind is imported only where it is used: a console needs no Slack.
+    """
+    try:
+        return _notifier(receiver, receiver.text, owners or {})
+    except ValueError as error:  # says what is wrong with a secret, not what it is
+        raise WatcherError(f"receiver {receiver.name}: {error}") from None
 
-        secret = receiver.secret.read().encode() if receiver.secret else b""
-        return Webhook(receiver.url, secret, receiver.timeout)
+
+def _notifier(receiver: Receiver, text: ReceiverText, owners: Mapping[str, str]) -> Notifier:
+    match text:
+        case SlackText():
+            from watcher.notify.slack import SLACK_API, Slack
+
+            return Slack(
+                receiver.read("token"),
+                text.channel,
+                mention=text.mention,
+                owners=owners,
+                timeout=max(1, round(text.timeout)),
+                api=text.api_url or SLACK_API,
+                buttons="app_token" in receiver.secrets,
+            )
+        case SlackWebhookText():
+            from watcher.notify.slack_webhook import SlackWebhook
+
+            return SlackWebhook(receiver.read("url"), text.mention, text.timeout)
+        case WebhookText():
+            from watcher.notify.webhook import Webhook
+
+            return Webhook(text.url, receiver.read("secret").encode(), text.timeout)
+        case AlertmanagerText():
+            from watcher.notify.alertmanager import Alertmanager
+
+            return Alertmanager(
+                text.url,
+                token=receiver.read("token"),
+                username=text.username,
+                password=receiver.read("password"),
+                expires_after=text.expires_after,
+                generator_url=text.generator_url,
+                timeout=text.timeout,
+            )
+        case PagerDutyText():
+            from watcher.notify.pagerduty import ENQUEUE, PagerDuty
+
+            return PagerDuty(receiver.read("routing_key"), text.url or ENQUEUE, text.timeout)
+        case EmailText():
+            from watcher.notify.email import Email
+
+            return Email(
+                text.host,
+                text.sender,
+                text.to,
+                port=text.port,
+                security=text.security,
+                username=text.username,
+                password=receiver.read("password"),
+                ca_file=text.ca_file,
+                charts=text.charts,
+                timeout=text.timeout,
+            )
+        case AppriseText():
+            from watcher.notify.apprise import Apprise
+
+            return Apprise(receiver.read("urls"), text.timeout)
     return Console()

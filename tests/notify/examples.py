@@ -9,6 +9,7 @@ from watcher.alerts import fingerprint
 from watcher.model import Alert, AlertState, Notice, RunKey, Severity, Slot
 
 NOW = 1_700_000_000.0
+HOSTILE = "<!channel> *b* <https://evil.example|x> <script> @here\r\nBcc: a@b\x1b[31m \udcff\u202e"
 
 
 def an_alert(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -18,6 +19,8 @@ class FakeWebhook:
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
         self.headers: list[dict[str, str]] = []
+        self.paths: list[str] = []
+        self.text = b""  # of every answer
         self.answers: deque[tuple[int, dict[str, str], float]] = deque()
         outer = self
 
@@ -26,6 +29,7 @@ class FakeWebhook:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 outer.bodies.append(body)
                 outer.headers.append(dict(self.headers.items()))
+                outer.paths.append(self.path)
                 code, headers, pause = outer.answers.popleft() if outer.answers else (200, {}, 0)
                 time.sleep(pause)
                 if not code:
@@ -33,7 +37,10 @@ class FakeWebhook:
                 self.send_response(code)
                 for name, value in headers.items():
                     self.send_header(name, value)
-                self.end_headers()
+                self.send_header("Content-Length", str(len(outer.text)))
+                with contextlib.suppress(OSError):  # the sender gave up waiting
+                    self.end_headers()
+                    self.wfile.write(outer.text)
 
             def log_message(self, format: str, *args: object) -> None:
                 pass

@@ -23,6 +23,7 @@ from watcher.notify.message import (
     place,
     plain,
     plain_notice,
+    runbook,
     slack,
     summary,
     webhook,
@@ -210,3 +211,9 @@ def test_the_checkpoint_to_go_back_to_is_told_as_text() -> None:
     assert "<!channel>" not in slack(a_notice(alert)).text
     assert "go back to: a/checkpoint-500" in plain_notice(a_notice(alert))
     assert webhook(a_notice(alert))["alerts"][0]["checkpoint"] == alert.checkpoint
+
+
+def test_only_a_plain_web_address_is_a_runbook() -> None:
+    assert runbook(an_alert(annotations={"runbook": "https://wiki/nan?a&b"})) != ""
+    for address in ("", "javascript:alert(1)", "https://a\x1b[31m", 'https://a"b', "https://a b"):
+        assert runbook(an_alert(annotations={"runbook": address})) == ""

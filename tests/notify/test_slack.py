@@ -255,3 +255,12 @@ def test_an_owner_is_called_from_a_warning_on(fake: FakeSlack, bot: Slack) -> No
     for alert, called in told:
         knows.send(a_notice(alert, id=str(alert.severity)), None, ())
         assert mentions(fake.messages[-1]) == called
+
+
+def test_a_receiver_that_was_another_kind_before_begins_a_thread_anew(
+    fake: FakeSlack, bot: Slack
+) -> None:
+    for before in ({}, {"message_id": "<a@example.org>", "subject": "s"}):
+        notice = a_notice(id=f"n{len(before)}")
+        assert bot.find(notice, before) is None
+        assert "ts" in bot.send(notice, before, ())

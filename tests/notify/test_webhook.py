@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.notify.examples import a_notice, an_alert
 from tests.notify.fake_webhook import FakeWebhook
 from watcher.notify.base import SendError
-from watcher.notify.webhook import IDEMPOTENCY, SIGNATURE, Webhook
+from watcher.notify.webhook import IDEMPOTENCY, SIGNATURE, TIMESTAMP, Webhook
 
 
 @pytest.fixture
@@ -30,10 +33,11 @@ def failure(hook: Webhook) -> SendError:
 
 def test_the_body_is_json_signed_with_the_secret(fake: FakeWebhook) -> None:
     notice = a_notice(an_alert(value=float("nan"), run="caf\udcff"))
-    assert Webhook(fake.url, b"key").send(notice, None, ()) == {}
+    assert Webhook(fake.url, b"key", clock=lambda: 1_700_000_123.9).send(notice, None, ()) == {}
     body, headers = fake.bodies[0], fake.headers[0]
-    digest = hmac.new(b"key", body, hashlib.sha256).hexdigest()
+    digest = hmac.new(b"key", b"1700000123." + body, hashlib.sha256).hexdigest()
     assert headers[SIGNATURE] == f"sha256={digest}"
+    assert headers[TIMESTAMP] == "1700000123"
     assert headers[IDEMPOTENCY] == notice.id
     said = json.loads(body)
     assert (said["id"], said["reason"]) == (notice.id, "first notification")
@@ -43,7 +47,7 @@ def test_the_body_is_json_signed_with_the_secret(fake: FakeWebhook) -> None:
 
 def test_without_a_secret_nothing_is_signed(fake: FakeWebhook) -> None:
     Webhook(fake.url).send(a_notice(), None, ())
-    assert SIGNATURE not in fake.headers[0]
+    assert not {SIGNATURE, TIMESTAMP} & set(fake.headers[0])
 
 
 @pytest.mark.parametrize(
@@ -91,3 +95,24 @@ def test_a_receiver_that_is_not_there_got_nothing() -> None:
 def test_only_web_addresses_are_taken(url: str) -> None:
     with pytest.raises(ValueError, match="must begin with https"):
         Webhook(url)
+
+
+def test_the_recipe_for_receivers_takes_what_is_sent_and_no_replay(fake: FakeWebhook) -> None:
+    deploy = Path(__file__).parents[2] / "deploy" / "README.md"
+    (recipe,) = re.findall(r"^```python\n(.*?)^```", deploy.read_text("utf-8"), re.M | re.S)
+    names: dict[str, Any] = {}
+    exec(recipe, names)
+    genuine = names["genuine"]
+    Webhook(fake.url, b"key", clock=lambda: 1000.7).send(a_notice(), None, ())
+    body, headers = fake.bodies[0], fake.headers[0]
+    assert genuine(b"key", headers, body, 1000.0)
+    assert genuine(b"key", headers, body, 1299.0)
+    for key, said, sent, now in (
+        (b"other", headers, body, 1000.0),
+        (b"key", headers, body + b" ", 1000.0),
+        (b"key", headers, body, 1301.0),  # recorded, and sent again later
+        (b"key", {**headers, TIMESTAMP: "2000"}, body, 2000.0),  # made to look new
+        (b"key", {**headers, TIMESTAMP: "x"}, body, 1000.0),
+        (b"key", {}, body, 1000.0),
+    ):
+        assert not genuine(key, said, sent, now)

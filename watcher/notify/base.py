@@ -6,8 +6,8 @@ the outbox's matter alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Protocol, TypeVar, runtime_checkable
 
 from watcher.errors import WatcherError
 from watcher.model import Alert, Notice
@@ -71,6 +71,38 @@ class Whispers(Protocol):
 
     def whisper(self, channel: str, user: str, words: str) -> None:
         """Say ``words``, escaped already, to ``user`` in ``channel``."""
+
+
+Part = TypeVar("Part")
+
+
+class Progress:
+    """Which parts of a notice were accepted, so that a retry need not repeat them.
+
+    Held in memory only: after a restart, the parts of an unfinished notice are sent once more.
+    """
+
+    def __init__(self) -> None:
+        self._accepted: dict[str, set[str]] = {}
+
+    def of(self, notice_id: str) -> set[str]:
+        """Return the keys of the parts that were accepted, to be added to."""
+        return self._accepted.setdefault(notice_id, set())
+
+    def finish(self, notice_id: str) -> None:
+        """Forget a notice: all of it was sent."""
+        self._accepted.pop(notice_id, None)
+
+    def rest(
+        self, notice_id: str, parts: Iterable[Part], key: Callable[[Part], str]
+    ) -> Iterator[Part]:
+        """Yield what is still to be sent; the part before is taken as sent when asked for more."""
+        accepted = self.of(notice_id)
+        for part in parts:
+            if key(part) not in accepted:
+                yield part
+                accepted.add(key(part))
+        self.finish(notice_id)
 
 
 def seconds(header: str | None) -> float | None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from watcher.advice import advice
 from watcher.model import Alert, AlertState, Notice, Severity
-from watcher.routing import LOUDER, REPEAT
+from watcher.routing import FIRST, LOUDER, REPEAT
 
 Block = dict[str, Any]
 
@@ -30,6 +30,7 @@ SECTION_LIMIT = 3000  # characters of a Slack section
 TEXT_LIMIT = 3000  # of the notification text; Slack cuts at 40 000
 BUDGET = 10_000  # characters of all blocks together: more is slow to open on a phone
 _REASON_LIMIT = 600
+_DETAIL_LIMIT = 2000  # of anything in a table of details
 _NAME_LIMIT = 120
 
 _ICONS = {Severity.CRITICAL: "🔴", Severity.WARNING: "🟠", Severity.INFO: "🔵"}
@@ -147,6 +148,43 @@ def helps(alert: Alert) -> tuple[str, ...]:
         return ()
 
 
+def runbook(alert: Alert) -> str:
+    """Return the address of the rule's runbook; "" if it has none, or one that is no web link."""
+    address = alert.annotations.get("runbook", "")
+    linked = address.isprintable() and re.fullmatch(r"https?://[^\s<>|\"]{1,500}", address)
+    return address if linked else ""
+
+
+def count(alerts: Sequence[Alert]) -> str:
+    """Say how many alerts there are, and of how many runs."""
+    runs = len({alert.slot.run for alert in alerts})
+    return f"{len(alerts)} alerts in {runs} run{'s' if runs > 1 else ''}"
+
+
+def rfc3339(at: float) -> str:
+    """Return a time as other services read it, in UTC."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+
+
+def details(alert: Alert) -> dict[str, str]:
+    """Return what there is to know of an alert, by plain names; nothing that is empty."""
+    known = {
+        "run": alert.run,
+        "root": alert.root,
+        "attempt": str(alert.attempt + 1) if alert.attempt else "",
+        "what": summary(alert),
+        "reason": "" if clean(alert.reason) in summary(alert) else alert.reason,
+        "since step": _text(alert.onset_step),
+        "best step": _text(alert.best_step),
+        "best value": number(alert.best_value),
+        "value": number(alert.value),
+        "tags": ", ".join(dict.fromkeys(alert.inputs.values())),
+        "usually helps": "; ".join(helps(alert)) if alert.open else "",
+        "labels": ", ".join(f"{k}={v}" for k, v in sorted(alert.labels.items())),
+    }
+    return {name: clip(text, _DETAIL_LIMIT) for name, text in known.items() if text}
+
+
 def _text(value: int | None) -> str:
     return "" if value is None else str(value)
 
@@ -188,7 +226,7 @@ def as_json(alert: Alert) -> dict[str, Any]:
         "root": clean(alert.root),
         "run": clean(alert.run),
         "attempt": alert.attempt,
-        "alert": alert.alert,
+        "alert": clean(alert.alert),
         "detector": alert.detector,
         "severity": alert.severity.value,
         "state": alert.state.value,
@@ -201,12 +239,12 @@ def as_json(alert: Alert) -> dict[str, Any]:
         "reason": clean(alert.reason),
         "advice": alert.advice,
         "inputs": {name: clean(tag) for name, tag in alert.inputs.items()},
-        "labels": {name: clean(value) for name, value in alert.labels.items()},
+        "labels": {clean(name): clean(value) for name, value in alert.labels.items()},
     }
 
 
 def webhook(notice: Notice) -> dict[str, Any]:
-    """Return a notice as the body of a webhook; ``id`` stays the same over every retry."""
+    """Return a notice as the body of a webhook, which ``webhookschema`` describes."""
     return {
         "version": 1,
         "id": notice.id,
@@ -222,7 +260,7 @@ def webhook(notice: Notice) -> dict[str, Any]:
                 "summary": summary(alert),
                 "helps": list(helps(alert)),
                 "checkpoint": clean(alert.checkpoint),
-                "runbook": alert.annotations.get("runbook", ""),
+                "runbook": runbook(alert),
             }
             for alert in notice.alerts
         ],
@@ -280,19 +318,27 @@ def slack(
     return SlackMessage(text[:TEXT_LIMIT], blocks)
 
 
+def mentioned(notice: Notice) -> bool:
+    """Whether somebody is to be called: it is the first news of something critical."""
+    news = notice.reason in (FIRST, LOUDER) or notice.reason.startswith("storm")
+    return news and any(
+        a.state is AlertState.FIRING and a.severity is Severity.CRITICAL for a in notice.alerts
+    )
+
+
 def _headline(alerts: Sequence[Alert], reason: str) -> str:
     """Say the most important on one line, for the lock screen."""
     first = alerts[0]
     if len(alerts) > MOST_ALERTS:
-        return f"{_count(alerts)}, first {clip(first.alert, _NAME_LIMIT)} of {place(first)}"
+        name = clip(first.alert, _NAME_LIMIT)
+        return f"{icon(first)} {count(alerts)}, first {name} of {place(first)}"
     more = f" (and {len(alerts) - 1} more)" if len(alerts) > 1 else ""
     at = f" · {steps(first)}" if steps(first) else ""
-    title = f"{_title(first, reason)}{more}"
     said = clip(first.reason or summary(first), 300)
-    return f"{title} · {place(first)}{at} · {said}"
+    return f"{title(first, reason)}{more} · {place(first)}{at} · {said}"
 
 
-def _title(alert: Alert, reason: str) -> str:
+def title(alert: Alert, reason: str) -> str:
     """Say how loud it is and what it is called; and whether it is old news."""
     how = _NEWS.get(reason, "") if alert.open else ""
     said = f"{how} {word(alert)}" if how else word(alert).capitalize()
@@ -302,8 +348,8 @@ def _title(alert: Alert, reason: str) -> str:
 def _alert(alert: Alert, reason: str, *, full: bool) -> list[Block]:
     """Header, run and reason, the steps, and what helps while there is something to help."""
     blocks: list[Block] = [
-        {"type": "header", "text": _plain(_title(alert, reason))},
-        {"type": "section", "text": _plain(_story(alert))},
+        {"type": "header", "text": _plain(title(alert, reason))},
+        {"type": "section", "text": _plain(story(alert))},
     ]
     fields = [_mrkdwn(text) for text in _fields(alert)]
     if fields:
@@ -315,7 +361,7 @@ def _alert(alert: Alert, reason: str, *, full: bool) -> list[Block]:
     return [*blocks, *_small_print(alert)]
 
 
-def _story(alert: Alert) -> str:
+def story(alert: Alert) -> str:
     """Name the run, then say what the rule and the detector say of it, nothing twice."""
     run, said, reason = place(alert), summary(alert), clip(alert.reason, _REASON_LIMIT)
     saved = f"Checkpoint: {clip(alert.checkpoint, 300)}" if alert.checkpoint else ""
@@ -363,9 +409,8 @@ def _small_print(alert: Alert) -> list[Block]:
     tags = ", ".join(dict.fromkeys(alert.inputs.values()))
     said = " · ".join(clip(part, 200) for part in (tags, alert.root, alert.team) if part)
     elements = [_plain(said)] if said else []
-    runbook = alert.annotations.get("runbook", "")
-    if re.fullmatch(r"https?://[^\s<>|]{1,500}", runbook):
-        elements.append(_mrkdwn(f"<{runbook.replace('&', '&amp;')}|Runbook>"))
+    if address := runbook(alert):
+        elements.append(_mrkdwn(f"<{address.replace('&', '&amp;')}|Runbook>"))
     return [{"type": "context", "elements": elements}] if elements else []
 
 
@@ -377,18 +422,13 @@ def _digest(notice: Notice, alerts: Sequence[Alert]) -> list[Block]:
     if len(alerts) > MOST_LINES:
         lines.append(f"and {len(alerts) - MOST_LINES} more: see `watcher alerts`")
     return [
-        {"type": "header", "text": _plain(_count(alerts))},
+        {"type": "header", "text": _plain(f"{icon(alerts[0])} {count(alerts)}")},
         *(
             {"type": "section", "text": _plain("\n".join(lines[i : i + 10]))}
             for i in range(0, len(lines), 10)
         ),
         {"type": "context", "elements": [_plain(clip(notice.reason, 200))]},
     ]
-
-
-def _count(alerts: Sequence[Alert]) -> str:
-    runs = len({alert.slot.run for alert in alerts})
-    return f"{icon(alerts[0])} {len(alerts)} alerts in {runs} run{'s' if runs > 1 else ''}"
 
 
 def _picture(alert: Alert, file_id: str) -> Block:

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import http.client
 import logging
-import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.error import URLError
@@ -25,7 +24,8 @@ from slack_sdk.errors import SlackApiError, SlackClientError
 from watcher.model import Alert, AlertState, Notice, Severity
 from watcher.notify.base import Receipt, SendError, seconds
 from watcher.notify.clicks import buttons
-from watcher.notify.message import SlackMessage, place, slack
+from watcher.notify.message import SlackMessage, clip, mentioned, place, slack
+from watcher.notify.pace import Pace
 from watcher.routing import FIRST, LOUDER
 
 EVENT = "watcher_notice"  # type of our metadata
@@ -34,6 +34,7 @@ _MOST_PAGES = 10
 _CLOCKS_APART = 3600.0  # seconds that Slack's clock and ours may differ
 _MOST_MENTIONS = 10  # people that one message calls
 _MOST_NOTES = 5  # lines of what people did about an alert
+_WHY_LIMIT = 200  # characters of what an error quotes
 _FILE_TRIES = 8  # half a second apart, until an uploaded picture was processed
 
 _RETRYABLE = frozenset(
@@ -72,31 +73,6 @@ _log = logging.getLogger(__name__)
 SLACK_API = WebClient.BASE_URL
 
 
-class Pace:
-    """A token bucket: ``burst`` at once, then one each ``interval`` seconds (Slack allows one)."""
-
-    def __init__(
-        self,
-        interval: float = 1.0,
-        burst: int = 3,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._interval, self._slack = interval, interval * (burst - 1)
-        self._clock, self._sleep = clock, sleep
-        self._next = -float("inf")
-        self._lock = threading.Lock()
-
-    def wait(self) -> None:
-        """Return when the next message may be sent."""
-        with self._lock:
-            now = self._clock()
-            self._next = max(self._next, now - self._slack)
-            pause, self._next = self._next - now, self._next + self._interval
-        if pause > 0:
-            self._sleep(pause)
-
-
 @dataclass(frozen=True, slots=True)
 class Slack:
     """``channel`` is the channel's id (C…); a name works, but then nothing can be looked up.
@@ -133,7 +109,7 @@ class Slack:
             return noted
         row = buttons(notice.id) if self.buttons else None
         message = slack(notice, mention=self._mention(notice), note=notice.note, buttons=row)
-        if thread is None:
+        if thread is None or "ts" not in thread:  # or of what this receiver was before
             answer = self._post(notice, message, self.channel)
             return _receipt(notice, str(answer["channel"]), answer)
         if any(not alert.open for alert in notice.alerts):
@@ -146,6 +122,7 @@ class Slack:
 
     def find(self, notice: Notice, thread: Receipt | None) -> Receipt | None:
         """Look through the channel or thread for the message that carries the notice's id."""
+        thread = thread if thread and "ts" in thread else None
         channel = thread["channel"] if thread else self.channel
         since = f"{notice.queued_at - _CLOCKS_APART:.6f}"
         method, where = "conversations.history", {"channel": channel, "oldest": since}
@@ -181,13 +158,11 @@ class Slack:
     # ---------------------------------------------------------------- calling
 
     def _mention(self, notice: Notice) -> str:
-        news = notice.reason in (FIRST, LOUDER) or notice.reason.startswith("storm")
-        firing = [a for a in notice.alerts if a.state is AlertState.FIRING]
-        if not news:
-            return ""
-        said = [self.mention] if any(a.severity is Severity.CRITICAL for a in firing) else []
-        loud = [a for a in firing if a.severity is not Severity.INFO]
-        said += [self.owners.get(a.labels.get("user", ""), "") for a in loud]
+        said = [self.mention] if mentioned(notice) else []
+        if notice.reason in (FIRST, LOUDER) or notice.reason.startswith("storm"):
+            firing = [a for a in notice.alerts if a.state is AlertState.FIRING]
+            loud = [a for a in firing if a.severity is not Severity.INFO]
+            said += [self.owners.get(a.labels.get("user", ""), "") for a in loud]
         return " ".join(list(dict.fromkeys(word for word in said if word))[:_MOST_MENTIONS])
 
     def _post(
@@ -267,7 +242,7 @@ class Slack:
         except URLError as error:  # not even the request got through
             raise SendError(f"slack {method}: {error.reason}", retryable=True) from None
         except (OSError, http.client.HTTPException, SlackClientError) as error:
-            why = f"{type(error).__name__}: {error}"
+            why = clip(f"{type(error).__name__}: {error}", _WHY_LIMIT)  # may quote what came back
             text = f"slack {method}: no answer ({why})"
             raise SendError(text, retryable=True, ambiguous=True) from None
         return answer.data if isinstance(answer.data, dict) else {}

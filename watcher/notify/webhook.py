@@ -1,26 +1,26 @@
-"""Posts notices as signed JSON. The body is ``message.webhook``; see there for its fields."""
+"""Posts notices as signed JSON. The body is ``message.webhook``, described by a JSON Schema.
+
+The signature covers the time of sending, so that a receiver can refuse what is old: a message
+that somebody recorded is of no use a few minutes later, and within them its id is known already.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-import http.client
 import json
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from email.message import Message
-from typing import IO, Any
-from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from watcher.model import Alert, Notice
-from watcher.notify.base import Receipt, SendError, seconds
+from watcher.notify.base import Receipt
+from watcher.notify.http import check_address, post
 from watcher.notify.message import webhook
 
-SIGNATURE = "X-Watcher-Signature"  # sha256=<hex HMAC-SHA256 of the body>
+TIMESTAMP = "X-Watcher-Timestamp"  # Unix seconds at which this try was made
+SIGNATURE = "X-Watcher-Signature"  # sha256=<hex HMAC-SHA256 of "<timestamp>.<body>">
 IDEMPOTENCY = "Idempotency-Key"  # the notice's id: the same over every retry
-_RETRYABLE = frozenset({408, 425, 429})
-_MOST_READ = 65536  # bytes of an answer: it is not used
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,56 +33,23 @@ class Webhook:
     url: str = field(repr=False)
     secret: bytes = field(default=b"", repr=False)
     timeout: float = 10.0
+    clock: Callable[[], float] = field(default=time.time, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Refuse what is not a web address: urllib would open files, too."""
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("a webhook's url must begin with https:// or http:// and name a host")
-
-    @property
-    def host(self) -> str:
-        """The part of the address that may be shown."""
-        return urlsplit(self.url).hostname or ""
+        """Refuse what is not a web address."""
+        check_address(self.url)
 
     def send(self, notice: Notice, thread: Receipt | None, shown: tuple[Alert, ...]) -> Receipt:
-        """Post once. A redirect is refused: it would carry the notice somewhere else."""
+        """Post once; every retry is signed anew, with the same id."""
         body = json.dumps(webhook(notice), allow_nan=False).encode()
-        headers = {"Content-Type": "application/json", IDEMPOTENCY: notice.id}
+        headers = {IDEMPOTENCY: notice.id}
         if self.secret:
-            digest = hmac.new(self.secret, body, hashlib.sha256).hexdigest()
-            headers[SIGNATURE] = f"sha256={digest}"
-        request = Request(self.url, body, headers, method="POST")
-        try:
-            with build_opener(_NoRedirect).open(request, timeout=self.timeout) as answer:
-                answer.read(_MOST_READ)
-        except HTTPError as error:
-            with error:
-                raise self._refused(error) from None
-        except URLError as error:  # not even the request got through
-            raise SendError(f"webhook {self.host}: {error.reason}", retryable=True) from None
-        except (OSError, http.client.HTTPException) as error:  # sent, but no answer
-            why = str(error) or type(error).__name__
-            text = f"webhook {self.host}: no answer ({why})"
-            raise SendError(text, retryable=True, ambiguous=True) from None
+            headers |= signed(self.secret, body, int(self.clock()))
+        post("webhook", self.url, body, headers, self.timeout)
         return {}
 
-    def _refused(self, error: HTTPError) -> SendError:
-        code = error.code
-        if 300 <= code < 400:
-            text = "redirects elsewhere; put the final address in the config"
-            return SendError(f"webhook {self.host}: {text}", retryable=False)
-        server = code >= 500
-        return SendError(
-            f"webhook {self.host}: HTTP {code}",
-            retryable=server or code in _RETRYABLE,
-            retry_after=seconds(error.headers.get("Retry-After")),
-            ambiguous=server,
-        )
 
-
-class _NoRedirect(HTTPRedirectHandler):
-    def redirect_request(
-        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
-    ) -> Any:
-        return None
+def signed(secret: bytes, body: bytes, at: int) -> dict[str, str]:
+    """Return the headers that prove who sent ``body``, and when."""
+    digest = hmac.new(secret, b"%d." % at + body, hashlib.sha256).hexdigest()
+    return {TIMESTAMP: str(at), SIGNATURE: f"sha256={digest}"}
