@@ -41,12 +41,15 @@ class Flat:
 
     ``margin``: an improvement over that part, in parts of the level, that must be ruled out; over
     a longer part one in proportion. ``trifle``: an improvement below it is none, however sure.
+    ``share``: where the noise hides all that, a part of the descent before, which must be ruled
+    out over the longest part; 0 asks for the margin always.
     """
 
     part: float = 1 / 3
     points: int = 6
     margin: float = 0.02
     trifle: float = 0.004
+    share: float = 0.0
 
 
 RISEN = 0.1  # of the level, above the lowest tenth of the curve: what lies higher came from below
@@ -73,7 +76,8 @@ def at_rest(window: Window, flat: Flat) -> Rest | None:
         if _flat(line, flat.margin * longer * unit, flat.trifle * unit):
             break
     else:
-        return None
+        if not _spent(line, value[: n - last], flat.share):
+            return None
     if line.level - lowest > RISEN * unit:
         return None  # it rests where it rose to
     start = max(float(value[first]), window.first_value if first == 0 else -np.inf)
@@ -89,6 +93,15 @@ def _flat(line: Trend, margin: float, trifle: float) -> bool:
     if won + line.doubt > margin or won < -margin:
         return False
     return won <= trifle or not line.likely_falls()
+
+
+def _spent(line: Trend, before: Floats, share: float) -> bool:
+    """Whether it fell before, and has surely won next to nothing of that since."""
+    if share <= 0 or not len(before):
+        return False
+    descent = float(before[: max(1, len(before) // 8)].mean()) - line.level
+    won = abs(line.rise) + line.doubt
+    return 0 < won <= share * descent and not line.likely_falls()
 
 
 def _since(value: Floats, known: int, level: float, tolerance: float) -> int:

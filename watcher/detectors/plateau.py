@@ -27,6 +27,8 @@ class Plateau:
     """``part`` of the curve so far, and ``patience`` evaluations: both must be flat.
 
     ``margin``: an improvement over that stretch, in parts of the level, that must be ruled out.
+    ``share``: of the descent before, that must be ruled out instead over two thirds of a training
+    loss whose noise hides such a margin.
     ``fallen_least``: what fell by less never learned (``slow_learning``); ``fallen_most``: what
     fell by more has converged; ``stuck``: what fell by less, on both sides, is ``underfitting``.
     """
@@ -34,6 +36,7 @@ class Plateau:
     part: float = 1 / 3
     patience: int = 8
     margin: float = 0.02
+    share: float = 0.13
     fallen_least: float = 0.075
     fallen_most: float = 0.85
     stuck: float = 0.3
@@ -61,13 +64,14 @@ def detect(inputs: Inputs, params: Plateau, now: WallTime) -> Verdict:
         return UNKNOWN
     if len(window) < params.patience + 2 or warming_up(inputs.get("lr")):
         return UNKNOWN
-    flat = Flat(params.part, params.patience, params.margin)
+    train = inputs.get("train")
+    alone = train is None or train is window
+    flat = Flat(params.part, params.patience, params.margin, share=params.share if alone else 0.0)
     rest = at_rest(window, flat)
     if rest is None or not params.fallen_least <= rest.fallen < params.fallen_most:
         return OK
     if annealed(inputs.get("lr")):
         return OK
-    train = inputs.get("train")
     high = rest.fallen < params.stuck
     least = FAR if high else params.margin
     learning = train is not None and falls_since(train, rest.since, least)

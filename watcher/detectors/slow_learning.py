@@ -13,10 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from watcher.detectors import Inputs, detector
+from watcher.detectors._noise import spread
 from watcher.detectors._trend import Trend, finite, mean, opening, trend, warming_up
 from watcher.model import OK, UNKNOWN, Floats, Severity, Status, Verdict, WallTime
 from watcher.series import Window
 
+START = 3.0  # standard errors: what a first part must lie above the line by, to be a height
+ROUGH = 0.05  # of the level: noise of single points from which on the first ones are doubted
 SURE_OF_CHANCE = 0.9  # of ``near``: what a loss may have moved by that is said to stay at ln(k)
 
 # Class counts whose logarithm is a level a person knows. Not every number: from some dozens on
@@ -71,10 +74,11 @@ def detect(inputs: Inputs, params: SlowLearning, now: WallTime) -> Verdict:
     first = opening(value)
     value, step = value[first:], step[first:]
     line = trend(value)
-    start = max(mean(value[: max(1, len(value) // 32)]), line.level - line.rise / 2)
+    start = _start(value, line)
     level = line.level + line.rise / 2
     lost, due = 1 - level / start, params.least * min(1.0, len(window) / params.due)
-    if lost > due or lost + line.doubt / start > 2 * params.least or _left(value, start, params):
+    most = (2.0 if spread(value) <= ROUGH * line.level else 1.4) * params.least
+    if lost > due or lost + line.doubt / start > most or _left(value, start, params):
         return OK
     val = inputs.get("val")
     steady = _steadier(val, line, params)
@@ -85,6 +89,18 @@ def detect(inputs: Inputs, params: SlowLearning, now: WallTime) -> Verdict:
     if not _stays(steady, SURE_OF_CHANCE * params.near):
         chance = None  # it may yet be learning, slowly: said, but not called chance
     return _finding(window, int(step[0]), start, level, chance)
+
+
+def _start(value: Floats, line: Trend) -> float:
+    """Return where the curve began: its first points if they surely lie above the line's start.
+
+    A few points of a noisy loss may be high by chance, and are no height that it came from.
+    """
+    begun, few = line.level - line.rise / 2, max(1, len(value) // 32)
+    first = mean(value[:few])
+    noise = spread(value)
+    chance = noise > ROUGH * line.level and first < begun + START * noise / math.sqrt(few)
+    return begun if chance else max(first, begun)
 
 
 def _start_unseen(window: Window) -> bool:
