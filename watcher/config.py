@@ -108,6 +108,7 @@ class Receiver:
     name: str
     type: Literal["console", "slack", "webhook"] = "console"
     fallback: str = ""
+    send_resolved: bool = True
     channel: str = ""
     token: Secret | None = None
     api_url: str = ""
@@ -190,6 +191,10 @@ class Config:
     def grants(self) -> dict[str, frozenset[str]]:
         """Return, for each team that may not look everywhere, the roots it may look at."""
         return {t.name: frozenset(t.roots) for t in self.teams.values() if t.roots}
+
+    def no_resolved(self) -> frozenset[str]:
+        """Return the receivers that do not want to hear that something is resolved."""
+        return frozenset(r.name for r in self.receivers.values() if not r.send_resolved)
 
     def labels_for(self, root: str, run: str) -> dict[str, str]:
         """Return the labels of a run under ``root``, from its path."""

@@ -102,6 +102,7 @@ class ConsoleText(Strict):
 
     type: Literal["console"]
     fallback: str = ""
+    send_resolved: bool = True
 
 
 class SlackText(Strict):
@@ -115,6 +116,7 @@ class SlackText(Strict):
     mention: str = ""
     timeout: Positive = 10.0
     fallback: str = ""
+    send_resolved: bool = True
 
 
 class WebhookText(Strict):
@@ -126,6 +128,7 @@ class WebhookText(Strict):
     secret_credential: str = ""
     timeout: Positive = 10.0
     fallback: str = ""
+    send_resolved: bool = True
 
 
 class RouteText(Strict):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
@@ -151,6 +151,22 @@ def remember(
             group_key = known.group_key if known else notice.group_key
             changes[key] = Heard(alert.severity, notice.queued_at, group_key, repeats)
     return changes
+
+
+def without_resolved(notices: Iterable[Notice], receivers: Collection[str]) -> tuple[Notice, ...]:
+    """Return ``notices`` less what ``receivers`` do not want to hear: that something is resolved.
+
+    For what is queued only. ``remember`` takes the notices as they were, or an alert that came
+    back would pass for one that never went away.
+    """
+    out = []
+    for notice in notices:
+        if notice.receiver in receivers:
+            kept = tuple(a for a in notice.alerts if a.state is not AlertState.RESOLVED)
+            notice = replace(notice, alerts=kept)
+        if notice.alerts:
+            out.append(notice)
+    return tuple(out)
 
 
 def labels(alert: Alert) -> dict[str, str]:

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -21,7 +22,7 @@ from watcher.clock import ManualClock
 from watcher.model import Alert, AlertState, Transition
 from watcher.notify.outbox import deliver
 from watcher.notify.webhook import Webhook
-from watcher.routing import Heard, HeardKey, Route, Silence, queue, remember
+from watcher.routing import Heard, HeardKey, Route, Silence, queue, remember, without_resolved
 from watcher.store import Changes, Store
 
 START = 1_700_000_000.0  # second 0 of every test
@@ -68,7 +69,7 @@ class Stage:
         self.quiet = frozenset(quiet)  # receivers that want no resolutions
         self.alerts: dict[str, Alert] = {}
         self._state_dir = tmp
-        self._plans: list[tuple[float, Callable[[], None]]] = []
+        self._plans: list[tuple[float, Callable[[], object]]] = []
         self._steps: list[Transition] = []
         self._exits = ExitStack()
         self._hooks: dict[str, tuple[Webhook, Collector]] = {}
@@ -100,17 +101,19 @@ class Stage:
 
     # ---------------------------------------------------------------- what happens when
 
-    def at(self, second: float, what: Callable[[], None]) -> None:
+    def at(self, second: float, what: Callable[[], object]) -> None:
         """Do something at a second of the test."""
         self._plans.append((START + second, what))
 
     def fire(self, second: float, *names: str, **more: Any) -> None:
         """Let alerts fire from ``second`` on."""
-        self.at(second, lambda: [self._fire(n, START + second, more) for n in names] and None)
+        for name in names:
+            self.at(second, partial(self._fire, name, START + second, more))
 
     def resolve(self, second: float, *names: str, state: AlertState = AlertState.RESOLVED) -> None:
         """Close alerts at ``second``."""
-        self.at(second, lambda: [self._close(n, START + second, state) for n in names] and None)
+        for name in names:
+            self.at(second, partial(self._close, name, START + second, state))
 
     def silence(self, second: float, until: float, **matchers: str) -> None:
         """Add a silence that lasts from ``second`` until ``until``."""
@@ -157,7 +160,7 @@ class Stage:
         steps = tuple(self._steps)
         if not steps and not notices:
             return
-        self.store.commit(Changes(now, held, steps, notices, heard))
+        self.store.commit(Changes(now, held, steps, without_resolved(notices, self.quiet), heard))
         self._steps.clear()
         for key, what in heard.items():
             if what is None:

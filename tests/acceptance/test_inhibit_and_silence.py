@@ -74,7 +74,7 @@ def test_silence_delete_what_still_fires_is_told_when_a_silence_is_withdrawn(
         on.silence(2, 1000, alert="withdrawn")
         on.fire(3, "expires")
         on.fire(3, "withdrawn", run="other")
-        on.at(15, lambda: on.store.expire_silence("s2", START + 15) and None)
+        on.at(15, lambda: on.store.expire_silence("s2", START + 15))
         on.run(40)
         hook.want((10, 10, ["expires"]), (15, 15, ["withdrawn"]))
 

@@ -79,6 +79,31 @@ def test_resolved_one_message_says_that_all_of_a_group_is_over(tmp_path: Path) -
         hook.want((2, 2, names), (11, 11, [f"{n} resolved" for n in names]))
 
 
+def test_resolved_filter_who_wants_no_resolutions_still_hears_that_it_is_back(
+    tmp_path: Path,
+) -> None:
+    """TestResolvedFilter."""
+    routes = [
+        Route(name, group_by=GROUP, group_wait=1, group_interval=2, go_on=True)
+        for name in ("all", "firing")
+    ]
+    with Stage(tmp_path, *routes, quiet=["firing"]) as on:
+        every, firing = on.collector("all"), on.collector("firing")
+        on.fire(1, "v1", "v2")
+        on.resolve(5, "v1")
+        on.fire(5, "v3")
+        on.fire(10, "v1")  # the same fault again
+        on.resolve(20, "v1", "v2", "v3")
+        on.run(30)
+        every.want(
+            (2, 2, ["v1", "v2"]),
+            (5, 5, ["v1 resolved", "v3"]),
+            (10, 10, ["v1"]),
+            (20, 20, ["v1 resolved", "v2 resolved", "v3 resolved"]),
+        )
+        firing.want((2, 2, ["v1", "v2"]), (5, 5, ["v3"]), (10, 10, ["v1"]))
+
+
 def test_reload_neither_tells_again_nor_forgets_the_group_interval(tmp_path: Path) -> None:
     """TestReload; a reload takes routes anew and leaves what receivers have heard."""
     route = Route("hook", group_by=GROUP, group_wait=1, group_interval=6)
