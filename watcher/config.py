@@ -27,6 +27,7 @@ from watcher.configtext import (
     NAME,
     RECEIVERS,
     ConfigText,
+    IntervalText,
     PinText,
     RootText,
     RouteText,
@@ -36,6 +37,7 @@ from watcher.configtext import (
 )
 from watcher.errors import InvalidInput, Problem, WatcherError
 from watcher.model import Role, Rule
+from watcher.muting import Hours, Interval
 from watcher.places import Places, Where, did_you_mean, problems_of, shown
 from watcher.roles import Pin
 from watcher.routing import Route
@@ -43,6 +45,7 @@ from watcher.rules import load_packs, packs_dir
 from watcher.runs import template_labels
 
 CONSOLE = "console"
+Intervals = Mapping[str, tuple[Interval, ...]]
 
 # ------------------------------------------------------------------------- what comes out
 
@@ -289,7 +292,7 @@ class _Maker:
         return Config(
             roots=roots,
             receivers=receivers,
-            routes=self._routes(text.route, receivers, teams),
+            routes=self._routes(text.route, receivers, teams, _intervals(text.time_intervals)),
             state_dir=self._path(text.state_dir) if text.state_dir else "",
             poll_interval=text.poll_interval,
             catch_up=text.catch_up,
@@ -398,6 +401,7 @@ class _Maker:
         text: RouteText | None,
         receivers: Mapping[str, Receiver],
         teams: Mapping[str, Team],
+        intervals: Intervals,
     ) -> tuple[Route, ...]:
         if text is None:
             if len(receivers) > 1:
@@ -406,12 +410,17 @@ class _Maker:
         if text.match:
             message = "match: the first route takes everything; match in [[route.routes]]"
             self._say(("route", "match"), message)
-        top = self._route(text, ("route",), "", receivers)
+        top = self._route(text, ("route",), "", receivers, intervals)
         granted = (granted_route(top, team) for team in teams.values() if team.receivers)
         return (*granted, top)
 
     def _route(
-        self, text: RouteText, where: Where, parent: str, receivers: Mapping[str, Receiver]
+        self,
+        text: RouteText,
+        where: Where,
+        parent: str,
+        receivers: Mapping[str, Receiver],
+        intervals: Intervals,
     ) -> Route:
         receiver = text.receiver or parent
         if not receiver:
@@ -427,11 +436,26 @@ class _Maker:
             repeat_interval=text.repeat_interval,
             min_severity=text.min_severity,
             routes=tuple(
-                self._route(one, (*where, "routes", i), receiver, receivers)
+                self._route(one, (*where, "routes", i), receiver, receivers, intervals)
                 for i, one in enumerate(text.routes)
             ),
             go_on=text.go_on,
+            hours=Hours(
+                self._named(text.mute_time_intervals, (*where, "mute_time_intervals"), intervals),
+                self._named(
+                    text.active_time_intervals, (*where, "active_time_intervals"), intervals
+                ),
+            ),
         )
+
+    def _named(
+        self, names: Sequence[str], where: Where, intervals: Intervals
+    ) -> tuple[Interval, ...]:
+        for name in names:
+            if name not in intervals:
+                hint = did_you_mean(name, intervals) or "; add [[time_intervals.NAME]]"
+                self._say(where, f'{where[-1]}: no time interval "{name}"{hint}')
+        return tuple(one for name in names for one in intervals.get(name, ()))
 
     def _unknown(self, where: Where, name: str, known: Mapping[str, Any]) -> None:
         key = next(part for part in reversed(where) if isinstance(part, str))
@@ -447,6 +471,16 @@ class _Maker:
     def _say(self, where: Where, message: str) -> None:
         place = self.places.of(where, key=True)
         self.problems.append(Problem(self._file, *place, message))
+
+
+def _intervals(tables: Mapping[str, Sequence[IntervalText]]) -> Intervals:
+    return {
+        name: tuple(
+            Interval(t.times, t.weekdays, t.days_of_month, t.months, t.years, t.location)
+            for t in texts
+        )
+        for name, texts in tables.items()
+    }
 
 
 def _pin(text: PinText) -> Pin:

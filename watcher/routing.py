@@ -16,6 +16,7 @@ from fnmatch import fnmatchcase
 
 from watcher.alerts import loudness
 from watcher.model import Alert, AlertState, Notice, RunKey, Severity, Transition, WallTime
+from watcher.muting import ALWAYS, Hours
 from watcher.precedence import SILENCES
 
 STORM = 20  # notices for one receiver in one tick; beyond it nobody reads them one by one
@@ -45,7 +46,7 @@ class Route:
 
     ``match`` maps labels to globs, a leading ``!`` negates; an empty one takes everything. The
     first of ``routes`` that matches takes over from its parent. ``go_on`` lets the siblings after
-    this route match as well. ``repeat_interval`` doubles with every repeat.
+    that is owed waits, resolutions too, and is told when they begin, if it is still true.
     """
 
     receiver: str
@@ -57,6 +58,7 @@ class Route:
     min_severity: Severity = Severity.INFO
     routes: tuple[Route, ...] = ()
     go_on: bool = False
+    hours: Hours = ALWAYS
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,8 @@ def queue(
     steps = list(transitions)
     current = {t.alert.fingerprint: t.alert for t in steps}
     began = {t.alert.fingerprint for t in steps if t.alert.state is AlertState.FIRING}
-    current.update((a.fingerprint, a) for a in alerts)
+    held = {a.fingerprint: a for a in alerts}  # seen at the next tick as well
+    current.update(held)
     told: dict[str, list[tuple[str, Heard]]] = defaultdict(list)
     for (receiver, fingerprint), h in heard.items():
         told[fingerprint].append((receiver, h))
@@ -124,9 +127,11 @@ def queue(
     for alert in current.values():
         if alert.state in _CLOSING and alert.fingerprint not in told:
             if alert.fingerprint in began and _may_be_told(alert, silences, now):
-                _add_brief(groups, alert, routes)
+                _add_brief(groups, alert, routes, now)
         elif alert.state in _CLOSING:
             for receiver, h in told[alert.fingerprint]:
+                if alert.fingerprint in held and _out_of_hours(alert, receiver, routes, now):
+                    continue
                 group = groups.setdefault(h.group_key, _Group(receiver))
                 group.news.append((_CLOSING[alert.state], alert))
         elif _may_be_told(alert, silences, now) and not quiet(alert):
@@ -263,6 +268,8 @@ def _add_firing(
         key = known.group_key if known else _group_key(route, found)
         group = groups.setdefault(key, _Group(route.receiver))
         group.route = group.route or route
+        if route.hours.quiet(now):
+            continue
         if known is None:
             group.news.append((FIRST, alert))
             continue
@@ -273,10 +280,23 @@ def _add_firing(
             group.news.append((REPEAT, alert))
 
 
-def _add_brief(groups: dict[str, _Group], alert: Alert, routes: Sequence[Route]) -> None:
-    """Put an alert that began and closed between two looks into its receivers' groups."""
+def _out_of_hours(alert: Alert, receiver: str, routes: Sequence[Route], now: WallTime) -> bool:
+    """Whether the route by which ``receiver`` hears of ``alert`` is quiet now."""
+    taken = _one_each(_taken(labels(alert), alert.severity, routes))
+    return any(route.receiver == receiver and route.hours.quiet(now) for route in taken)
+
+
+def _add_brief(
+    groups: dict[str, _Group], alert: Alert, routes: Sequence[Route], now: WallTime
+) -> None:
+    """Put an alert that began and closed between two looks into its receivers' groups.
+
+    What came and went out of hours is over by the time anybody looks.
+    """
     found = labels(alert)
     for route in _one_each(_taken(found, alert.severity, routes)):
+        if route.hours.quiet(now):
+            continue
         group = groups.setdefault(_group_key(route, found), _Group(route.receiver))
         group.news.append((_CLOSING[alert.state], alert))
 
