@@ -46,6 +46,7 @@ class Route:
 
     ``match`` maps labels to globs, a leading ``!`` negates; an empty one takes everything. The
     first of ``routes`` that matches takes over from its parent. ``go_on`` lets the siblings after
+    this route match as well. ``repeat_interval`` doubles with every repeat. Out of ``hours`` all
     that is owed waits, resolutions too, and is told when they begin, if it is still true.
     """
 
