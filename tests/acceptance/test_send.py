@@ -4,8 +4,8 @@ Without a counterpart here:
 
 - TestMergeAlerts: nobody pushes alerts; one slot of one run has one source, nothing is merged.
 - The tests of its cluster and of its web prefix: one service holds one state directory.
-- The tests of its HTTP API's alert list: ``watcher alerts`` has tests of its own.
-- TestWebhookTimeout's lost notice: a notice that timed out is retried here until it is given up.
+- Those of UTF-8 label names: ours are names of a config, and what names of runs may hold is
+  tested in ``tests/notify/test_hostile.py``.
 
 Knowingly different: a repeat doubles its interval, ``group_interval`` counts from the last notice,
 a message names what is new (a reminder names all that fires), and a closing waits for nobody.
