@@ -1,8 +1,8 @@
-"""Alertmanager's acceptance tests of its list of alerts, by name (api_test.go): ours is a command.
+"""Alertmanager's acceptance tests of its list of alerts, by name: ours is a command (api_test.go).
 
-Without a counterpart: TestAlertGetReturnsCurrentAlertStatus' muting state, since ``watcher alerts``
-lists what is true and not who was told; TestFilterAlertRequest's matchers, since there is no
-request: the listing is one JSON document to filter.
+Without a counterpart: TestAlertGetReturnsCurrentAlertStatus' muting state, as the listing says
+what is true and not who was told; TestFilterAlertRequest's matchers, as there is no request: the
+listing is one JSON document to filter.
 """
 
 from __future__ import annotations
