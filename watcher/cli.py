@@ -7,6 +7,7 @@ is said on stderr in one line a problem, never as a traceback.
 from __future__ import annotations
 
 import enum
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -73,6 +74,9 @@ FormatOption = Annotated[
 
 def main() -> None:
     """Run the command line; the console script's entry."""
+    for stream in (sys.stdout, sys.stderr):  # a name must not fail where it cannot be shown
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         try:
             app()

@@ -24,6 +24,7 @@ from watcher.configtext import (
     MIN_SILENCE,
     NAME,
     ConfigText,
+    IntervalText,
     PinText,
     RootText,
     RouteText,
@@ -33,6 +34,7 @@ from watcher.configtext import (
 )
 from watcher.errors import InvalidInput, Problem, WatcherError
 from watcher.model import Role, Rule
+from watcher.muting import Hours, Interval
 from watcher.places import Places, Where, did_you_mean, problems_of, shown
 from watcher.receivers import CONSOLE, Receiver, Secret
 from watcher.receivertext import RECEIVERS, ReceiverText
@@ -42,6 +44,7 @@ from watcher.rules import load_packs, packs_dir
 from watcher.runs import template_labels
 
 _SECRET_WORDS = ("token", "bot_token", "secret", "password", "api_key")
+Intervals = Mapping[str, tuple[Interval, ...]]
 
 # ------------------------------------------------------------------------- what comes out
 
@@ -145,6 +148,10 @@ class Config:
         """Return, for each team that named some, the Slack users who may act on its alerts."""
         return {t.name: frozenset(t.members) for t in self.teams.values() if t.members}
 
+    def no_resolved(self) -> frozenset[str]:
+        """Return the receivers that do not want to hear that something is resolved."""
+        return frozenset(r.name for r in self.receivers.values() if not r.text.send_resolved)
+
     def labels_for(self, root: str, run: str) -> dict[str, str]:
         """Return the labels of a run under ``root``, from its path."""
         return next((r.labels_of(run) for r in self.roots if r.path == root), {})
@@ -238,7 +245,7 @@ class _Maker:
         return Config(
             roots=roots,
             receivers=receivers,
-            routes=self._routes(text.route, receivers, teams),
+            routes=self._routes(text.route, receivers, teams, _intervals(text.time_intervals)),
             state_dir=self._path(text.state_dir) if text.state_dir else "",
             poll_interval=text.poll_interval,
             catch_up=text.catch_up,
@@ -354,6 +361,7 @@ class _Maker:
         text: RouteText | None,
         receivers: Mapping[str, Receiver],
         teams: Mapping[str, Team],
+        intervals: Intervals,
     ) -> tuple[Route, ...]:
         if text is None:
             if len(receivers) > 1:
@@ -362,12 +370,17 @@ class _Maker:
         if text.match:
             message = "match: the first route takes everything; match in [[route.routes]]"
             self._say(("route", "match"), message)
-        top = self._route(text, ("route",), "", receivers)
+        top = self._route(text, ("route",), "", receivers, intervals)
         granted = (granted_route(top, team) for team in teams.values() if team.receivers)
         return (*granted, top)
 
     def _route(
-        self, text: RouteText, where: Where, parent: str, receivers: Mapping[str, Receiver]
+        self,
+        text: RouteText,
+        where: Where,
+        parent: str,
+        receivers: Mapping[str, Receiver],
+        intervals: Intervals,
     ) -> Route:
         receiver = text.receiver or parent
         if not receiver:
@@ -383,11 +396,26 @@ class _Maker:
             repeat_interval=text.repeat_interval,
             min_severity=text.min_severity,
             routes=tuple(
-                self._route(one, (*where, "routes", i), receiver, receivers)
+                self._route(one, (*where, "routes", i), receiver, receivers, intervals)
                 for i, one in enumerate(text.routes)
             ),
             go_on=text.go_on,
+            hours=Hours(
+                self._named(text.mute_time_intervals, (*where, "mute_time_intervals"), intervals),
+                self._named(
+                    text.active_time_intervals, (*where, "active_time_intervals"), intervals
+                ),
+            ),
         )
+
+    def _named(
+        self, names: Sequence[str], where: Where, intervals: Intervals
+    ) -> tuple[Interval, ...]:
+        for name in names:
+            if name not in intervals:
+                hint = did_you_mean(name, intervals) or "; add [[time_intervals.NAME]]"
+                self._say(where, f'{where[-1]}: no time interval "{name}"{hint}')
+        return tuple(one for name in names for one in intervals.get(name, ()))
 
     def _unknown(self, where: Where, name: str, known: Mapping[str, Any]) -> None:
         key = next(part for part in reversed(where) if isinstance(part, str))
@@ -403,6 +431,16 @@ class _Maker:
     def _say(self, where: Where, message: str) -> None:
         place = self.places.of(where, key=True)
         self.problems.append(Problem(self._file, *place, message))
+
+
+def _intervals(tables: Mapping[str, Sequence[IntervalText]]) -> Intervals:
+    return {
+        name: tuple(
+            Interval(t.times, t.weekdays, t.days_of_month, t.months, t.years, t.location)
+            for t in texts
+        )
+        for name, texts in tables.items()
+    }
 
 
 def _pin(text: PinText) -> Pin:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
+from watcher import muting
 from watcher.errors import Problem
 from watcher.model import Better, Role, Severity
 from watcher.places import Places, Strict, Where, did_you_mean, shown, some
@@ -98,6 +101,36 @@ class TeamText(Strict):
     members: tuple[Annotated[str, Field(pattern=r"^[UW][A-Z0-9]+$")], ...] = ()
 
 
+def _each(read: Callable[[str], muting.Range]) -> Any:
+    """A list of texts, each of which ``read`` makes a range."""
+
+    def ranges(value: Any) -> Any:
+        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+            raise ValueError(f"{shown(value)} is no list of texts")
+        return tuple(read(one) for one in value)
+
+    return Annotated[tuple[muting.Range, ...], BeforeValidator(ranges)]
+
+
+def _zone(value: Any) -> ZoneInfo:
+    try:
+        return ZoneInfo(value)
+    except (TypeError, ValueError, OSError, ZoneInfoNotFoundError) as error:
+        raise ValueError(f'no time zone {shown(value)}; write "Europe/Berlin"') from error
+
+
+class IntervalText(Strict):
+    """One [[time_intervals.NAME]] block."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    times: _each(muting.times) = ()  # type: ignore[valid-type]
+    weekdays: _each(muting.weekdays) = ()  # type: ignore[valid-type]
+    days_of_month: _each(muting.days_of_month) = ()  # type: ignore[valid-type]
+    months: _each(muting.months) = ()  # type: ignore[valid-type]
+    years: _each(muting.years) = ()  # type: ignore[valid-type]
+    location: Annotated[ZoneInfo, BeforeValidator(_zone)] = ZoneInfo("UTC")
+
+
 class RouteText(Strict):
     """[route], and each [[route.routes]] in it."""
 
@@ -109,6 +142,8 @@ class RouteText(Strict):
     repeat_interval: Positive = 86400.0
     min_severity: Severity = Severity.INFO
     go_on: bool = False
+    mute_time_intervals: Names = ()
+    active_time_intervals: Names = ()
     routes: list[RouteText] = Field(default_factory=list)
 
 
@@ -131,6 +166,7 @@ class ConfigText(Strict):
     )
     teams: dict[str, TeamText] = Field(default_factory=dict)
     receivers: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    time_intervals: dict[str, list[IntervalText]] = Field(default_factory=dict)
     route: RouteText | None = None
 
 

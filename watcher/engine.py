@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from watcher.clock import Clock
 from watcher.model import Ailment, AlertState, Notice, Poll, RunKey, Transition, WallTime
 from watcher.picture import picture
 from watcher.pipeline import KnownRun, Plan, State, tick
-from watcher.routing import Heard, HeardKey, Route, queue, remember
+from watcher.routing import Heard, HeardKey, Route, queue, remember, without_resolved
 from watcher.source.logdir import Logdir
 from watcher.source.saves import find_checkpoint
 from watcher.store import Changes, RunRow, Saved, Store
@@ -44,6 +44,7 @@ class Engine:
 
     ``heard`` is what receivers have been told, as committed. A commit that fails leaves what is
     owed with its root, and the next tick tries again: nothing that was judged is lost.
+    ``no_resolved``: receivers that are not told of resolutions.
     """
 
     def __init__(
@@ -54,6 +55,8 @@ class Engine:
         store: Store,
         clock: Clock,
         heard: Mapping[HeardKey, Heard],
+        *,
+        no_resolved: Collection[str] = (),
     ) -> None:
         self.roots = {root.path: root for root in roots}
         self.plan = plan
@@ -62,6 +65,7 @@ class Engine:
         self._store = store
         self._clock = clock
         self._heard = dict(heard)
+        self._no_resolved = frozenset(no_resolved)
         self._lock = threading.Lock()
 
     def poll(self, path: str) -> int:
@@ -119,7 +123,7 @@ class Engine:
                 tick_at=now,
                 alerts=held,
                 transitions=tuple(root.owed),
-                notices=notices,
+                notices=without_resolved(notices, self._no_resolved),
                 heard=heard,
                 runs=tuple(_row(run) for run in root.changed.values()),
             )

@@ -53,6 +53,7 @@ class ReceiverText(Strict):
 
     type: str
     fallback: str = ""
+    send_resolved: bool = True
 
     def troubles(self, secrets: frozenset[str]) -> Iterator[tuple[str, str]]:
         """Yield key and what is wrong with it, as only the whole shows, given these secrets."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from watcher.watched import Watched
 
+_WIDEST = 60  # characters of a column: one endless tag does not push the others off the screen
 _WRITERS = (".csv", ".parquet", ".feather")
 
 
@@ -130,7 +131,7 @@ def _explained_run(run: Watched, only: str | None) -> Iterator[str]:
     if (done := _convergence(run)) is not None:
         yield f"  {done}"
     yield "  tags"
-    width = max(len(tag) for tag in run.counts)
+    width = min(_WIDEST, max(len(tag) for tag in run.counts))
     for tag, points in sorted(run.counts.items()):
         meaning = run.assigned.get(tag)
         said = "no role: not judged"

@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 from watcher.alerts import loudness
 from watcher.model import Alert, AlertState, Notice, RunKey, Severity, Transition, WallTime
+from watcher.muting import ALWAYS, Hours
 from watcher.precedence import SILENCES
 
 STORM = 20  # notices for one receiver in one tick; beyond it nobody reads them one by one
@@ -45,7 +46,8 @@ class Route:
 
     ``match`` maps labels to globs, a leading ``!`` negates; an empty one takes everything. The
     first of ``routes`` that matches takes over from its parent. ``go_on`` lets the siblings after
-    this route match as well. ``repeat_interval`` doubles with every repeat.
+    this route match as well. ``repeat_interval`` doubles with every repeat. Out of ``hours`` all
+    that is owed waits, resolutions too, and is told when they begin, if it is still true.
     """
 
     receiver: str
@@ -57,6 +59,7 @@ class Route:
     min_severity: Severity = Severity.INFO
     routes: tuple[Route, ...] = ()
     go_on: bool = False
+    hours: Hours = ALWAYS
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +131,8 @@ def queue(
     steps = list(transitions)
     current = {t.alert.fingerprint: t.alert for t in steps}
     began = {t.alert.fingerprint for t in steps if t.alert.state is AlertState.FIRING}
-    current.update((a.fingerprint, a) for a in alerts)
+    held = {a.fingerprint: a for a in alerts}  # seen at the next tick as well
+    current.update(held)
     told: dict[str, list[tuple[str, Heard]]] = defaultdict(list)
     for (receiver, fingerprint), h in heard.items():
         told[fingerprint].append((receiver, h))
@@ -137,9 +141,11 @@ def queue(
     for alert in current.values():
         if alert.state in _CLOSING and alert.fingerprint not in told:
             if alert.fingerprint in began and _may_be_told(alert, silences, now):
-                _add_brief(groups, alert, routes)
+                _add_brief(groups, alert, routes, now)
         elif alert.state in _CLOSING:
             for receiver, h in told[alert.fingerprint]:
+                if alert.fingerprint in held and _out_of_hours(alert, receiver, routes, now):
+                    continue
                 group = groups.setdefault(h.group_key, _Group(receiver))
                 group.news.append((_CLOSING[alert.state], alert))
         elif _may_be_told(alert, silences, now) and not quiet(alert):
@@ -164,6 +170,22 @@ def remember(
             group_key = known.group_key if known else notice.group_key
             changes[key] = Heard(alert.severity, notice.queued_at, group_key, repeats)
     return changes
+
+
+def without_resolved(notices: Iterable[Notice], receivers: Collection[str]) -> tuple[Notice, ...]:
+    """Return ``notices`` less what ``receivers`` do not want to hear: that something is resolved.
+
+    For what is queued only. ``remember`` takes the notices as they were, or an alert that came
+    back would pass for one that never went away.
+    """
+    out = []
+    for notice in notices:
+        if notice.receiver in receivers:
+            kept = tuple(a for a in notice.alerts if a.state is not AlertState.RESOLVED)
+            notice = replace(notice, alerts=kept)
+        if notice.alerts:
+            out.append(notice)
+    return tuple(out)
 
 
 def labels(alert: Alert) -> dict[str, str]:
@@ -261,6 +283,8 @@ def _add_firing(
         key = known.group_key if known else _group_key(route, found)
         group = groups.setdefault(key, _Group(route.receiver))
         group.route = group.route or route
+        if route.hours.quiet(now):
+            continue
         if known is None:
             group.news.append((FIRST, alert))
             continue
@@ -271,10 +295,23 @@ def _add_firing(
             group.news.append((REPEAT, alert))
 
 
-def _add_brief(groups: dict[str, _Group], alert: Alert, routes: Sequence[Route]) -> None:
-    """Put an alert that began and closed between two looks into its receivers' groups."""
+def _out_of_hours(alert: Alert, receiver: str, routes: Sequence[Route], now: WallTime) -> bool:
+    """Whether the route by which ``receiver`` hears of ``alert`` is quiet now."""
+    taken = _one_each(_taken(labels(alert), alert.severity, routes))
+    return any(route.receiver == receiver and route.hours.quiet(now) for route in taken)
+
+
+def _add_brief(
+    groups: dict[str, _Group], alert: Alert, routes: Sequence[Route], now: WallTime
+) -> None:
+    """Put an alert that began and closed between two looks into its receivers' groups.
+
+    What came and went out of hours is over by the time anybody looks.
+    """
     found = labels(alert)
     for route in _one_each(_taken(found, alert.severity, routes)):
+        if route.hours.quiet(now):
+            continue
         group = groups.setdefault(_group_key(route, found), _Group(route.receiver))
         group.news.append((_CLOSING[alert.state], alert))
 

@@ -18,7 +18,7 @@ from watcher.clock import SystemClock
 from watcher.config import load_config
 from watcher.errors import WatcherError
 from watcher.model import AlertState, RunState, WallTime
-from watcher.notify.message import as_json, plain
+from watcher.notify.message import as_json, clean, plain
 from watcher.records import RunRow
 from watcher.routing import Silence
 from watcher.store import Store
@@ -109,8 +109,8 @@ def _runs(store: Store, wanted_json: bool) -> list[str]:
 
 def _run_json(row: RunRow) -> dict[str, Any]:
     return {
-        "root": row.run.root,
-        "run": row.run.run,
+        "root": clean(row.run.root),
+        "run": clean(row.run.run),
         "state": row.state.value,
         "attempt": row.attempt,
         "first_seen": row.first_seen,

@@ -438,12 +438,12 @@ class Store:
 
     # ---------------------------------------------------------------- for people
 
-    def list_alerts(self, *states: AlertState, limit: int = 1000) -> list[Alert]:
-        """Return the last changed alerts, newest first, of the given states or of all."""
+    def list_alerts(self, *states: AlertState) -> list[Alert]:
+        """Return every alert on record, last changed first, of the given states or of all."""
         marks = ", ".join("?" * len(states))
         where = f"WHERE state IN ({marks})" if states else ""
-        sql = f"SELECT body FROM alerts {where} ORDER BY changed DESC LIMIT ?"
-        return [load_alert(json.loads(r["body"])) for r in self._rows(sql, (*states, limit))]
+        sql = f"SELECT body FROM alerts {where} ORDER BY changed DESC"
+        return [load_alert(json.loads(r["body"])) for r in self._rows(sql, states)]
 
     def list_runs(self) -> list[RunRow]:
         """Return the run index."""
