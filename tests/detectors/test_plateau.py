@@ -90,8 +90,8 @@ def test_absurd_scales_raise_nothing():
 @pytest.mark.parametrize("seed", range(4))
 def test_a_loss_whose_noise_hides_the_margin_is_stuck_by_what_it_won_before(seed):
     fall = np.concatenate((np.linspace(45, 12, 40), np.full(140, 12.0)))
-    said = looks(detect, replace(RULE, patience=30), value=fall * noise(180, 0.2, seed))
+    said = looks(detect, replace(RULE, patience=30), value=fall * noise(180, 0.12, seed))
     assert said[max(said)].status is Status.BREACH
     slower = np.concatenate((np.linspace(45, 20, 40), np.linspace(20, 8, 140)))
-    said = looks(detect, replace(RULE, patience=30), value=slower * noise(180, 0.2, seed))
+    said = looks(detect, replace(RULE, patience=30), value=slower * noise(180, 0.12, seed))
     assert said[max(said)].status is Status.OK
