@@ -66,6 +66,14 @@ class Attaches(Protocol):
 
 
 @runtime_checkable
+class Busy(Protocol):
+    """A notifier that may have no time for a picture just now."""
+
+    def busy(self) -> bool:
+        """Whether adding a picture would have to wait."""
+
+
+@runtime_checkable
 class Whispers(Protocol):
     """A notifier that can say something to one person alone."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import sys
 import threading
 import time
 from collections import deque
@@ -79,7 +80,7 @@ class FakeSlack:
     def __enter__(self) -> FakeSlack:
         """Start serving."""
         handler = type("Handler", (_Handler,), {"slack": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), handler)
+        self._server = _Server(("127.0.0.1", self.port), handler)
         self._server.daemon_threads = True
         self._socket = FakeSocket()
         self.port = self._server.server_address[1]
@@ -340,6 +341,13 @@ def mentions(message: Message) -> list[str]:
 def _only(given: dict[str, Any], allowed: set[str]) -> None:
     if not set(given) <= allowed:
         raise Refusal("invalid_arguments")
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Pass over clients that went away; they may have been killed."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -18,7 +18,7 @@ from typing import Protocol
 from watcher.clock import Clock
 from watcher.errors import StoreError
 from watcher.model import Alert, Notice, WallTime
-from watcher.notify.base import Attaches, Finds, Notifier, Receipt, SendError
+from watcher.notify.base import Attaches, Busy, Finds, Notifier, Receipt, SendError
 from watcher.notify.message import MOST_ALERTS
 
 FIRST_DELAY = 2.0  # seconds before the second try; doubled with every further one
@@ -136,6 +136,8 @@ def deliver(
         for item in queue.chartless(receiver, clock.now()):
             if stop() or queue.due(receiver, clock.now(), 1):
                 break  # what is new goes first
+            if isinstance(notifier, Busy) and notifier.busy():
+                break
             _add_chart(queue, item, notifier, clock, charts)
     return done
 
@@ -224,7 +226,7 @@ def _add_chart(queue: Queue, item: Owed, notifier: Attaches, clock: Clock, chart
     After a start the run may not have been read yet: then there is nothing to draw so far.
     """
     notice, shown, receipt = item.notice, item.shown, item.thread or {}
-    png = None
+    pause = _CHART_DELAY * 2.0**notice.attempts
     if len(shown) > MOST_ALERTS:
         queue.mark_chart_later(notice, None)
         return
@@ -235,13 +237,15 @@ def _add_chart(queue: Queue, item: Owed, notifier: Attaches, clock: Clock, chart
             queue.mark_thread(notice, pictured, shown, clock.now())
             return
     except SendError as error:
-        _log.warning("chart not added notice=%s reason=%s", notice.id, error)
+        if error.retry_after is None:
+            _log.warning("chart not added notice=%s reason=%s", notice.id, error)
+        else:
+            pause = min(pause, error.retry_after)
     except StoreError:
         raise
     except Exception:  # noqa: BLE001 - a bug in drawing must not hold up the next alert
         _log.exception("chart not drawn notice=%s", notice.id)
     again = notice.attempts < _CHART_TRIES
-    pause = _CHART_DELAY * 2.0**notice.attempts
     queue.mark_chart_later(notice, clock.now() + pause if again else None)
 
 

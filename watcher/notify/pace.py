@@ -8,7 +8,11 @@ from collections.abc import Callable
 
 
 class Pace:
-    """A token bucket: ``burst`` at once, then one each ``interval`` seconds (Slack allows one)."""
+    """A token bucket for each lane: ``burst`` at once, then one each ``interval`` seconds.
+
+    New messages are the lane that counts (Slack allows one a second). Edits are counted apart by
+    Slack, and here too: no alert waits for an edit.
+    """
 
     def __init__(
         self,
@@ -19,14 +23,19 @@ class Pace:
     ) -> None:
         self._interval, self._slack = interval, interval * (burst - 1)
         self._clock, self._sleep = clock, sleep
-        self._next = -float("inf")
+        self._next: dict[str, float] = {}
         self._lock = threading.Lock()
 
-    def wait(self) -> None:
-        """Return when the next message may be sent."""
+    def wait(self, lane: str = "") -> None:
+        """Return when the next message of a lane may be sent."""
         with self._lock:
             now = self._clock()
-            self._next = max(self._next, now - self._slack)
-            pause, self._next = self._next - now, self._next + self._interval
+            due = max(self._next.get(lane, now - self._slack), now - self._slack)
+            pause, self._next[lane] = due - now, due + self._interval
         if pause > 0:
             self._sleep(pause)
+
+    def pause(self, lane: str = "") -> float:
+        """Return for how many seconds ``wait`` would wait now."""
+        with self._lock:
+            return max(0.0, self._next.get(lane, 0.0) - self._clock())

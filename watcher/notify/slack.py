@@ -35,7 +35,8 @@ _CLOCKS_APART = 3600.0  # seconds that Slack's clock and ours may differ
 _MOST_MENTIONS = 10  # people that one message calls
 _MOST_NOTES = 5  # lines of what people did about an alert
 _WHY_LIMIT = 200  # characters of what an error quotes
-_FILE_TRIES = 8  # half a second apart, until an uploaded picture was processed
+_EDITS = "edits"  # the lane of the pace that they have for themselves
+_SHORT = 0.4  # seconds that a chart may keep the next alert waiting
 
 _RETRYABLE = frozenset(
     {
@@ -91,6 +92,7 @@ class Slack:
     api: str = SLACK_API
     buttons: bool = False
     pace: Pace = field(default_factory=Pace, repr=False, compare=False)
+    _uploaded: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     # ---------------------------------------------------------------- sending
 
@@ -145,10 +147,20 @@ class Slack:
         self, notice: Notice, receipt: Receipt, shown: tuple[Alert, ...], png: bytes
     ) -> Receipt:
         """Upload a picture in Slack's three steps and put it into the first message."""
-        file_id = self._upload(png, f"{place(notice.alerts[0])}.png")
+        file_id = self._uploaded.get(notice.id) or self._upload(
+            png, f"{place(notice.alerts[0])}.png"
+        )
+        self._uploaded[notice.id] = file_id
+        if not self._processed(file_id):
+            raise SendError("slack: still processing the picture", retryable=True, retry_after=1.0)
         pictured = {**receipt, "file": file_id}
         self._edit(notice, pictured, shown)
+        self._uploaded.pop(notice.id, None)
         return pictured
+
+    def busy(self) -> bool:
+        """Whether a picture would have to wait for other edits: alerts may come meanwhile."""
+        return self.pace.pause(_EDITS) > _SHORT
 
     def whisper(self, channel: str, user: str, words: str) -> None:
         """Say something to one person in a channel. ``words`` are escaped already."""
@@ -179,7 +191,7 @@ class Slack:
         return self._rich_or_plain("chat.postMessage", body)
 
     def _edit(self, notice: Notice, first: Receipt, shown: tuple[Alert, ...]) -> None:
-        self.pace.wait()
+        self.pace.wait(_EDITS)
         message = slack(
             notice,
             shown=shown,
@@ -207,7 +219,7 @@ class Slack:
         return self._call(method, json={**body, "blocks": []})
 
     def _upload(self, png: bytes, name: str) -> str:
-        """Ask for a place, put the bytes there, say so; then wait until Slack can show it."""
+        """Ask for a place, put the bytes there, say so; Slack then has to process them."""
         asked = {"filename": name, "length": len(png)}
         where = self._call("files.getUploadURLExternal", params=asked)
         file_id, url = str(where["file_id"]), str(where["upload_url"])
@@ -221,12 +233,16 @@ class Slack:
             raise SendError(f"slack: upload failed ({error})", retryable=True) from None
         titled = {"files": [{"id": file_id, "title": name}]}
         self._call("files.completeUploadExternal", json=titled)
-        for attempt in range(_FILE_TRIES):
+        return file_id
+
+    def _processed(self, file_id: str) -> bool:
+        """Whether a picture can be shown; waits for a moment only, as alerts may come."""
+        for _ in range(2):
             info = self._call("files.info", params={"file": file_id}).get("file") or {}
             if info.get("mimetype"):
-                return file_id
-            time.sleep(0.5 if attempt else 0.1)
-        raise SendError("slack: the picture was not processed in time", retryable=True)
+                return True
+            time.sleep(_SHORT / 2)
+        return False
 
     def _client(self) -> WebClient:
         return WebClient(
