@@ -18,7 +18,8 @@ from tensorboard.compat.tensorflow_stub import dtypes
 
 from tests.source.growing import masked, record, scalar, session, tensor
 from watcher.source import events
-from watcher.source.scan import Scan, Stop, scan
+from watcher.source.framing import Scan, Stop
+from watcher.source.scan import scan
 
 
 def scanned(path: Path, data: bytes, plugins: dict[str, str] | None = None) -> Scan:

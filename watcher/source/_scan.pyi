@@ -1,0 +1,21 @@
+from typing_extensions import Buffer
+
+CHECKSUM: str
+
+def scan(
+    fd: int, offset: int, size: int, plugins: dict[str, str]
+) -> tuple[
+    tuple[str, ...],
+    Buffer,
+    Buffer,
+    Buffer,
+    Buffer,
+    int,
+    int,
+    int,
+    list[tuple[int, bytes]],
+    list[tuple[int, int, int]],
+    list[bytes],
+    int,
+]: ...
+def crc32c(data: bytes, by_table: bool = False) -> int: ...
