@@ -1343,7 +1343,7 @@ static PyType_Spec column_spec = {
     .slots = column_slots,
 };
 
-/* Hand over the memory at *data, cut to what is used. */
+/* Hand over the memory at *data, cut to what is used, as a memoryview. */
 static PyObject *
 column_of(PyObject *module, void **data, size_t size)
 {
@@ -1355,7 +1355,9 @@ column_of(PyObject *module, void **data, size_t size)
     column->data = cut ? cut : *data;
     column->size = (Py_ssize_t)size;
     *data = NULL;
-    return (PyObject *)column;
+    PyObject *view = PyMemoryView_FromObject((PyObject *)column);
+    Py_DECREF(column);
+    return view;
 }
 
 static PyObject *
@@ -1506,7 +1508,7 @@ raise_error(int error)
 PyDoc_STRVAR(scan_doc,
              "scan(fd, offset, size, plugins)\n--\n\n"
              "Read records as _scan_py.scan does; return what its Scan holds as a tuple:\n"
-             "tags, four buffers (tag int32, step int64, wall_time and value float64), offset,\n"
+             "tags, four memoryviews (tag int32, step int64, wall_time and value float64), offset,\n"
              "stop (in the order of Stop), unchecked, odd, sessions, ends, ignored.");
 
 static PyObject *

@@ -1,15 +1,13 @@
-from typing_extensions import Buffer
-
 CHECKSUM: str
 
 def scan(
     fd: int, offset: int, size: int, plugins: dict[str, str]
 ) -> tuple[
     tuple[str, ...],
-    Buffer,
-    Buffer,
-    Buffer,
-    Buffer,
+    memoryview,
+    memoryview,
+    memoryview,
+    memoryview,
     int,
     int,
     int,

@@ -18,14 +18,18 @@ from watcher.source.framing import Scan, Stop
 try:
     from watcher.source import _scan
 except ImportError:  # it was not built
-    _scan = None  # type: ignore[assignment]
+    BUILT = False
+else:
+    BUILT = True
 
 _STOPS = tuple(Stop)
 
 
 def native_scan(fd: int, offset: int, size: int, plugins: dict[str, str]) -> Scan:
-    """Scan by the compiled twin."""
-    tags, tag, step, wall, value, end, stop, *rest = _scan.scan(fd, offset, size, plugins)
+    """Scan by the compiled twin, if it is ``BUILT``."""
+    tags, tag, step, wall, value, end, stop, unchecked, odd, sessions, ends, ignored = _scan.scan(
+        fd, offset, size, plugins
+    )
     points = no_points()
     if tags:
         points = Columns(
@@ -35,7 +39,7 @@ def native_scan(fd: int, offset: int, size: int, plugins: dict[str, str]) -> Sca
             np.frombuffer(wall, np.float64),
             np.frombuffer(value, np.float64),
         )
-    return Scan(points, end, _STOPS[stop], *rest)
+    return Scan(points, end, _STOPS[stop], unchecked, odd, sessions, ends, ignored)
 
 
 def scan(fd: int, offset: int, size: int, plugins: dict[str, str]) -> Scan:
@@ -50,7 +54,7 @@ def scan(fd: int, offset: int, size: int, plugins: dict[str, str]) -> Scan:
 
 def _choice() -> Literal["native", "python"]:
     forced = os.environ.get("WATCHER_SCANNER") == "python"
-    return "python" if forced or _scan is None else "native"
+    return "python" if forced or not BUILT else "native"
 
 
 SCANNER: Final = _choice()
