@@ -6,7 +6,7 @@ SCANNER = Extension(
     "watcher.source._scan",
     ["watcher/source/_scan.c"],
     define_macros=[("Py_LIMITED_API", "0x030B0000")],
-    extra_compile_args=["-O3"],
+    extra_compile_args=["-O3", "-g0"],
     py_limited_api=True,
     optional=True,  # without it the program is slower, not different
 )
