@@ -35,6 +35,7 @@ from watcher.errors import InvalidInput, LogdirError, StoreError, WatcherError
 from watcher.notify.base import Notifier
 from watcher.notify.outbox import deliver
 from watcher.sdnotify import notify, watchdog_seconds
+from watcher.source import scan
 from watcher.source.logdir import Logdir
 from watcher.store import Store, exclusive
 from watcher.wiring import notifiers, plan_of, source_options
@@ -331,7 +332,12 @@ def serve(config: Config, *, config_path: Path | None = None, once: bool = False
         with service.running():
             notify("READY=1")
             engine = service.engine
-            log.info("watching roots=%d rules=%d", len(engine.roots), len(engine.plan.rules))
+            log.info(
+                "watching roots=%d rules=%d scanner=%r",
+                len(engine.roots),
+                len(engine.plan.rules),
+                scan.described(),
+            )
             service.wait(signals)
     return 0
 

@@ -52,6 +52,15 @@ def scan(fd: int, offset: int, size: int, plugins: dict[str, str]) -> Scan:
     return serves(fd, offset, size, plugins)
 
 
+def described() -> str:
+    """Say which scanner serves, and what to do about the slower one."""
+    if SCANNER == "native":
+        return f"native, checksums by {_scan.CHECKSUM}"
+    if BUILT:
+        return "python (slower), as WATCHER_SCANNER asks"
+    return "python (slower); install a C compiler and the watcher again for the native one"
+
+
 def _choice() -> Literal["native", "python"]:
     forced = os.environ.get("WATCHER_SCANNER") == "python"
     return "python" if forced or not BUILT else "native"
