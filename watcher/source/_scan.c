@@ -19,11 +19,13 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 enum { HEADER = 12, FRAME = 16, WHOLE = 32 << 10, MAX_RECORD = 64 << 20 };
 enum { FIRST_BLOCK = 64 << 10, BLOCK = 256 << 10, AFTER_LARGE = 16 << 10, WINDOW = 512 };
 enum { MAX_TENSOR = 4 << 10, LONGEST_TAG = 32 << 10, LONGEST_FORM = 1 << 10 };
+enum { HUGE_PAGE = 2 << 20 };
 enum { MOST_HEAD = 20 }; /* bytes of a field before its content: two numbers */
 
 /* Keys of fields (number << 3 | wire type). */
@@ -316,9 +318,7 @@ typedef struct {
     Buffer learned; /* int32_t: names whose plugin was learned here, in order */
     Buffer spelled, tensor, metadata; /* of one value, if it is not in one piece as it is */
 
-    int32_t *tag; /* the columns */
-    int64_t *step;
-    double *wall, *value;
+    void *tag, *step, *wall, *value; /* the columns: int32_t, int64_t, double, double */
     size_t count, point_room;
 
     Buffer odd, sessions, ends; /* Odd, Session, Span */
@@ -744,26 +744,42 @@ is_numeric(uint64_t dtype)
 
 /* ------------------------------------------------------------------------ points */
 
+/* Grow a column. Long ones are put where the system can use huge pages: a page fault for each 4 KiB
+   costs as much as parsing what fills them. */
+static bool
+grow(void **column, size_t used, size_t room)
+{
+    void *at = NULL;
+    if (room < HUGE_PAGE) {
+        at = realloc(*column, room);
+    } else if (posix_memalign(&at, HUGE_PAGE, room) == 0) {
+#ifdef MADV_HUGEPAGE
+        madvise(at, room, MADV_HUGEPAGE); /* if not, not */
+#endif
+        if (used)
+            memcpy(at, *column, used);
+        free(*column);
+    } else {
+        at = NULL;
+    }
+    if (at)
+        *column = at;
+    return at != NULL;
+}
+
 /* Make room for more points: as many as the rest of the file holds if it goes on like this. */
 static int
 more_points(Scanner *s)
 {
     double done = (double)(s->offset - s->begin) + 1, left = (double)(s->size - s->offset);
-    double most = 4.0 * (double)s->count, least = 1.5 * (double)s->count;
+    double most = 64.0 * (double)s->count, least = 1.5 * (double)s->count;
     double likely = (double)s->count * (1.02 + left / done);
     double wanted = likely > most ? most : likely < least ? least : likely;
     if (wanted > (double)(SIZE_MAX / 32))
         return no_memory(s);
-    size_t room = (size_t)wanted + 256;
-    int32_t *tag = realloc(s->tag, room * sizeof *tag);
-    s->tag = tag ? tag : s->tag;
-    int64_t *step = realloc(s->step, room * sizeof *step);
-    s->step = step ? step : s->step;
-    double *wall = realloc(s->wall, room * sizeof *wall);
-    s->wall = wall ? wall : s->wall;
-    double *value = realloc(s->value, room * sizeof *value);
-    s->value = value ? value : s->value;
-    if (!tag || !step || !wall || !value)
+    size_t room = (size_t)wanted + 256, n = s->count;
+    if (!grow(&s->tag, n * 4, room * 4) || !grow(&s->step, n * 8, room * 8) ||
+        !grow(&s->wall, n * 8, room * 8) || !grow(&s->value, n * 8, room * 8))
         return no_memory(s);
     s->point_room = room;
     return 0;
@@ -777,10 +793,10 @@ add_point(Scanner *s, int32_t id, uint64_t step, double wall, double value)
     Name *name = &s->names[id];
     if (name->tag < 0)
         name->tag = s->tag_count++;
-    s->tag[s->count] = name->tag;
-    s->step[s->count] = (int64_t)step;
-    s->wall[s->count] = wall;
-    s->value[s->count] = value;
+    ((int32_t *)s->tag)[s->count] = name->tag;
+    ((int64_t *)s->step)[s->count] = (int64_t)step;
+    ((double *)s->wall)[s->count] = wall;
+    ((double *)s->value)[s->count] = value;
     s->count++;
     if (s->last >= 0)
         s->names[s->last].next = id;
@@ -1189,13 +1205,10 @@ matters(Scanner *s, uint64_t size, bool *does)
 
 /* ------------------------------------------------------------------------ records */
 
-/* Have so many bytes from the offset on in the block, or all there are. */
 static int
-fill(Scanner *s, size_t need)
+read_block(Scanner *s, size_t need)
 {
     size_t have = s->have - s->at;
-    if (have >= need)
-        return 0;
     size_t ask = need > s->want ? need : s->want;
     uint64_t left = s->size - s->offset;
     ask = ask > left ? (size_t)left : ask;
@@ -1219,6 +1232,13 @@ fill(Scanner *s, size_t need)
     s->have += (size_t)got;
     s->want = s->want < BLOCK ? s->want * 2 : s->want;
     return 0;
+}
+
+/* Have so many bytes from the offset on in the block, or all there are. */
+static inline int
+fill(Scanner *s, size_t need)
+{
+    return s->have - s->at >= need ? 0 : read_block(s, need);
 }
 
 /* Go on to the record behind this one, whether it is at hand or not. */
@@ -1306,6 +1326,30 @@ take_records(Scanner *s)
 }
 
 /* ------------------------------------------------------------------------ results */
+
+/* One block is kept from scan to scan; who holds the GIL may take it. */
+static uint8_t *spare;
+static size_t spare_room;
+
+static void
+take_spare(Scanner *s)
+{
+    s->data = spare;
+    s->room = spare_room;
+    spare = NULL;
+    spare_room = 0;
+}
+
+static void
+leave_spare(Scanner *s)
+{
+    if (s->room <= spare_room || s->room > 2 * BLOCK)
+        return;
+    free(spare);
+    spare = s->data;
+    spare_room = s->room;
+    s->data = NULL;
+}
 
 /* A column's memory, handed over as a buffer. */
 typedef struct {
@@ -1473,11 +1517,9 @@ results(PyObject *module, Scanner *s)
 {
     size_t n = s->count;
     return Py_BuildValue(
-        "(NNNNNKiLNNNK)", tags_of(s), column_of(module, (void **)&s->tag, n * sizeof *s->tag),
-        column_of(module, (void **)&s->step, n * sizeof *s->step),
-        column_of(module, (void **)&s->wall, n * sizeof *s->wall),
-        column_of(module, (void **)&s->value, n * sizeof *s->value),
-        (unsigned long long)s->offset, s->stop, (long long)s->unchecked,
+        "(NNNNNKiLNNNK)", tags_of(s), column_of(module, &s->tag, n * 4),
+        column_of(module, &s->step, n * 8), column_of(module, &s->wall, n * 8),
+        column_of(module, &s->value, n * 8), (unsigned long long)s->offset, s->stop, (long long)s->unchecked,
         list_of(s, &s->odd, sizeof(Odd), make_odd),
         list_of(s, &s->sessions, sizeof(Session), make_session),
         list_of(s, &s->ends, sizeof(Span), make_end), (unsigned long long)s->ignored);
@@ -1527,6 +1569,7 @@ scan(PyObject *module, PyObject *args)
     s.size = (uint64_t)size;
     s.error = read_plugins(&s, plugins);
     if (!s.error) {
+        take_spare(&s);
         s.thread = PyEval_SaveThread();
         take_records(&s);
         PyEval_RestoreThread(s.thread);
@@ -1539,6 +1582,7 @@ scan(PyObject *module, PyObject *args)
             write_plugins(&s, plugins);
         raise_error(s.error);
     }
+    leave_spare(&s);
     release(&s);
     return found;
 }
