@@ -122,6 +122,9 @@ def _runs(logdir: str | os.PathLike[str], superseded: Superseded) -> list[tuple[
 
 def _last(news: dict[str, News]) -> Columns:
     """Return what is left of a directory when resumes and new attempts took back theirs."""
+    written = [n for n in news.values() if len(n.points)]
+    if len(written) == 1 and not written[0].starts:
+        return written[0].points  # nothing is there to take it back
     pieces = History().update(
         {name: New(n.points, n.starts) for name, n in news.items()}, lambda _: no_points()
     )
