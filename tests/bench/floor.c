@@ -1,10 +1,9 @@
 /* The floor under every reader: a bare loop that preads event files, checks both checksums of each
    record by the processor's instruction and parses one number an event; nothing is kept.
 
-       cc -O3 -msse4.2 floor.c -o floor && ./floor FILE...
-
-   Prints the number of points and the seconds of the fastest of several rounds. It knows only sound
-   files of little-endian machines. Records longer than 32 KiB are stepped over. */
+   read.py --floor builds it and runs it as `floor FILE...`. Prints the number of points and the
+   seconds of the fastest of several rounds. It knows only sound files, on x86-64. Records longer
+   than 32 KiB are stepped over. */
 
 #include <fcntl.h>
 #include <nmmintrin.h>
@@ -133,7 +132,8 @@ main(int count, char **paths)
             close(fd);
         }
         clock_gettime(CLOCK_MONOTONIC, &end);
-        double took = (double)(end.tv_sec - begin.tv_sec) + 1e-9 * (double)(end.tv_nsec - begin.tv_nsec);
+        double took = (double)(end.tv_sec - begin.tv_sec);
+        took += 1e-9 * (double)(end.tv_nsec - begin.tv_nsec);
         best = took < best ? took : best;
     }
     fprintf(stderr, "%g %llx\n", sum, (unsigned long long)hash);
