@@ -20,16 +20,14 @@ static unsigned char block[BLOCK + 8];
 static double sum;
 static uint64_t hash;
 
-static uint64_t
-load(const unsigned char *p, int size)
+static uint64_t load(const unsigned char *p, int size)
 {
     uint64_t n = 0;
     memcpy(&n, p, size);
     return n;
 }
 
-static uint32_t
-masked(const unsigned char *p, size_t size)
+static uint32_t masked(const unsigned char *p, size_t size)
 {
     uint64_t crc = 0xFFFFFFFF;
     for (; size >= 8; p += 8, size -= 8)
@@ -40,8 +38,7 @@ masked(const unsigned char *p, size_t size)
     return (c >> 15 | c << 17) + 0xA282EAD8u;
 }
 
-static const unsigned char *
-varint(const unsigned char *p, uint64_t *n)
+static const unsigned char *varint(const unsigned char *p, uint64_t *n)
 {
     *n = 0;
     for (int shift = 0;; shift += 7) {
@@ -52,8 +49,7 @@ varint(const unsigned char *p, uint64_t *n)
 }
 
 /* Go down the fields event, summary, value, tensor; return how many numbers were met. */
-static long
-parse(const unsigned char *p, const unsigned char *end, int level)
+static long parse(const unsigned char *p, const unsigned char *end, int level)
 {
     long points = 0;
     while (p < end) {
@@ -73,7 +69,8 @@ parse(const unsigned char *p, const unsigned char *end, int level)
         int inside = level == 0 ? key == 42 : level == 1 ? key == 10 : level == 2 && key == 66;
         if (inside)
             points += parse(p, p + size, level + 1);
-        else if ((level == 2 && key == 21) || (level == 3 && (key == 34 || key == 42 || key == 45))) {
+        else if ((level == 2 && key == 21) ||
+                 (level == 3 && (key == 34 || key == 42 || key == 45))) {
             float value;
             memcpy(&value, p, 4);
             sum += value;
@@ -86,8 +83,7 @@ parse(const unsigned char *p, const unsigned char *end, int level)
     return points;
 }
 
-static long
-scan(int fd)
+static long scan(int fd)
 {
     long points = 0;
     off_t offset = 0;
@@ -117,8 +113,7 @@ scan(int fd)
     return points;
 }
 
-int
-main(int count, char **paths)
+int main(int count, char **paths)
 {
     double best = 1e9;
     long points = 0;

@@ -40,20 +40,17 @@ enum { NO_MEMORY = -1, RAISED = -2 }; /* Scanner.error, else an errno */
 
 /* ------------------------------------------------------------------------ numbers in bytes */
 
-static inline uint32_t
-load32(const uint8_t *p)
+static inline uint32_t load32(const uint8_t *p)
 {
     return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
-static inline uint64_t
-load64(const uint8_t *p)
+static inline uint64_t load64(const uint8_t *p)
 {
     return load32(p) | (uint64_t)load32(p + 4) << 32;
 }
 
-static inline double
-load_double(const uint8_t *p)
+static inline double load_double(const uint8_t *p)
 {
     uint64_t bits = load64(p);
     double number;
@@ -61,8 +58,7 @@ load_double(const uint8_t *p)
     return number;
 }
 
-static inline double
-load_float(const uint8_t *p)
+static inline double load_float(const uint8_t *p)
 {
     uint32_t bits = load32(p);
     float number;
@@ -78,8 +74,7 @@ static uint32_t table[8][256];      /* [i][b]: byte b with i zero bytes behind i
 static uint32_t over_lane[4][256];  /* what a lane of zeros makes of each byte of a state */
 static uint32_t sound_header[1024]; /* the masked checksum of each short length */
 
-static uint32_t
-crc_by_table(uint32_t crc, const uint8_t *p, size_t size)
+static uint32_t crc_by_table(uint32_t crc, const uint8_t *p, size_t size)
 {
     for (; size >= 8; p += 8, size -= 8) {
         uint32_t low = load32(p) ^ crc, high = load32(p + 4);
@@ -92,15 +87,19 @@ crc_by_table(uint32_t crc, const uint8_t *p, size_t size)
     return crc;
 }
 
+/* The instructions are written out, for compilers differ in how they let one ask for them. */
+#define CRC(form, crc, value)                                                                     \
+    ({                                                                                            \
+        uint64_t crc_ = (crc);                                                                    \
+        __asm__(form : "+r"(crc_) : "r"(value));                                                  \
+        (uint32_t) crc_;                                                                          \
+    })
 #if defined(__x86_64__)
-#include <nmmintrin.h>
 #define HARDWARE "sse4.2"
-#define TARGET __attribute__((target("sse4.2")))
-#define CRC8(crc, p) ((uint32_t)_mm_crc32_u64(crc, load64(p)))
-#define CRC4(crc, p) _mm_crc32_u32(crc, load32(p))
-#define CRC1(crc, p) _mm_crc32_u8(crc, *(p))
-static bool
-has_hardware(void)
+#define CRC8(crc, p) CRC("crc32q %1, %q0", crc, load64(p))
+#define CRC4(crc, p) CRC("crc32l %1, %k0", crc, load32(p))
+#define CRC1(crc, p) CRC("crc32b %1, %k0", crc, *(p))
+static bool has_hardware(void)
 {
     __builtin_cpu_init();
     return __builtin_cpu_supports("sse4.2");
@@ -108,39 +107,23 @@ has_hardware(void)
 #elif defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
 #define HARDWARE "armv8"
-#if defined(__clang__)
-#define TARGET __attribute__((target("crc")))
-#else
-#define TARGET __attribute__((target("+crc")))
-#endif
-#define CRC8(crc, p) __builtin_aarch64_crc32cx(crc, load64(p))
-#define CRC4(crc, p) __builtin_aarch64_crc32cw(crc, load32(p))
-#define CRC1(crc, p) __builtin_aarch64_crc32cb(crc, *(p))
-#if defined(__clang__)
-#undef CRC8
-#undef CRC4
-#undef CRC1
-#define CRC8(crc, p) __builtin_arm_crc32cd(crc, load64(p))
-#define CRC4(crc, p) __builtin_arm_crc32cw(crc, load32(p))
-#define CRC1(crc, p) __builtin_arm_crc32cb(crc, *(p))
-#endif
-static bool
-has_hardware(void)
+#define CRC8(crc, p) CRC(".arch_extension crc\n\tcrc32cx %w0, %w0, %x1", crc, load64(p))
+#define CRC4(crc, p) CRC(".arch_extension crc\n\tcrc32cw %w0, %w0, %w1", crc, load32(p))
+#define CRC1(crc, p) CRC(".arch_extension crc\n\tcrc32cb %w0, %w0, %w1", crc, (uint32_t)*(p))
+static bool has_hardware(void)
 {
     return getauxval(AT_HWCAP) & (1 << 7); /* HWCAP_CRC32 */
 }
 #endif
 
 #ifdef HARDWARE
-static inline uint32_t
-past_lane(uint32_t crc)
+static inline uint32_t past_lane(uint32_t crc)
 {
     return over_lane[0][crc & 255] ^ over_lane[1][crc >> 8 & 255] ^
            over_lane[2][crc >> 16 & 255] ^ over_lane[3][crc >> 24];
 }
 
-TARGET static uint32_t
-crc_by_hardware(uint32_t crc, const uint8_t *p, size_t size)
+static uint32_t crc_by_hardware(uint32_t crc, const uint8_t *p, size_t size)
 {
     /* The instruction takes three cycles and can start every cycle: three lanes at once. */
     for (; size >= 3 * LANE; p += 3 * LANE, size -= 3 * LANE) {
@@ -165,8 +148,7 @@ crc_by_hardware(uint32_t crc, const uint8_t *p, size_t size)
 #else
 #define HARDWARE ""
 #define crc_by_hardware crc_by_table
-static bool
-has_hardware(void)
+static bool has_hardware(void)
 {
     return false;
 }
@@ -175,15 +157,13 @@ has_hardware(void)
 static uint32_t (*crc_of)(uint32_t, const uint8_t *, size_t) = crc_by_table;
 
 /* Return the checksum as it stands in a file. */
-static inline uint32_t
-masked(const uint8_t *data, size_t size)
+static inline uint32_t masked(const uint8_t *data, size_t size)
 {
     uint32_t crc = ~crc_of(~(uint32_t)0, data, size);
     return (crc >> 15 | crc << 17) + 0xA282EAD8u;
 }
 
-static void
-prepare_checksums(void)
+static void prepare_checksums(void)
 {
     static const uint8_t zeros[LANE];
     for (uint32_t byte = 0; byte < 256; byte++) {
@@ -210,8 +190,7 @@ prepare_checksums(void)
     }
 }
 
-static inline bool
-is_sound(const uint8_t *header, uint64_t length)
+static inline bool is_sound(const uint8_t *header, uint64_t length)
 {
     uint32_t stored = load32(header + 8);
     return length < 1024 ? stored == sound_header[length] : stored == masked(header, 8);
@@ -230,8 +209,7 @@ typedef struct {
 } Buffer;
 
 /* Make room for so many bytes more. */
-static bool
-reserve(Buffer *b, size_t more)
+static bool reserve(Buffer *b, size_t more)
 {
     if (more <= b->room - b->size)
         return true;
@@ -246,8 +224,7 @@ reserve(Buffer *b, size_t more)
     return true;
 }
 
-static bool
-append(Buffer *b, const void *data, size_t size)
+static bool append(Buffer *b, const void *data, size_t size)
 {
     if (!reserve(b, size))
         return false;
@@ -257,14 +234,12 @@ append(Buffer *b, const void *data, size_t size)
     return true;
 }
 
-static inline bool
-same(const uint8_t *a, const uint8_t *b, size_t size)
+static inline bool same(const uint8_t *a, const uint8_t *b, size_t size)
 {
     return size == 0 || memcmp(a, b, size) == 0; /* nothing may stand nowhere */
 }
 
-static inline bool
-equal(Bytes bytes, const char *text)
+static inline bool equal(Bytes bytes, const char *text)
 {
     return bytes.size == strlen(text) && same(bytes.at, (const uint8_t *)text, bytes.size);
 }
@@ -326,16 +301,14 @@ typedef struct {
     uint64_t ignored;
 } Scanner;
 
-static int
-no_memory(Scanner *s)
+static int no_memory(Scanner *s)
 {
     s->error = NO_MEMORY;
     return FAILED;
 }
 
 /* Read up to size bytes; return how many there are, -1 if it failed. */
-static ssize_t
-read_at(Scanner *s, uint8_t *to, size_t size, uint64_t offset)
+static ssize_t read_at(Scanner *s, uint8_t *to, size_t size, uint64_t offset)
 {
     size_t have = 0;
     while (have < size) {
@@ -363,8 +336,7 @@ read_at(Scanner *s, uint8_t *to, size_t size, uint64_t offset)
 
 /* ------------------------------------------------------------------------ names */
 
-static uint64_t
-hash_of(Bytes b)
+static uint64_t hash_of(Bytes b)
 {
     uint64_t hash = b.size * 0x9E3779B97F4A7C15u;
     size_t i = 0;
@@ -379,8 +351,7 @@ hash_of(Bytes b)
 }
 
 /* Return how many bytes of UTF-8 the character at p takes, 0 if there is none. */
-static size_t
-character(const uint8_t *p, size_t left)
+static size_t character(const uint8_t *p, size_t left)
 {
     uint8_t lead = p[0];
     if (lead < 0x80)
@@ -399,8 +370,7 @@ character(const uint8_t *p, size_t left)
 }
 
 /* Make text of bytes: those that are not UTF-8 are written \xff. */
-static int
-spell(Scanner *s, Bytes *bytes)
+static int spell(Scanner *s, Bytes *bytes)
 {
     static const char digits[] = "0123456789abcdef";
     size_t i = 0;
@@ -424,21 +394,18 @@ spell(Scanner *s, Bytes *bytes)
     return 0;
 }
 
-static inline Bytes
-text_of(const Scanner *s, Span span)
+static inline Bytes text_of(const Scanner *s, Span span)
 {
     return (Bytes){s->text.at + span.at, span.size};
 }
 
-static int
-keep(Scanner *s, Buffer *where, Bytes bytes, Span *span)
+static int keep(Scanner *s, Buffer *where, Bytes bytes, Span *span)
 {
     *span = (Span){where->size, bytes.size};
     return append(where, bytes.at, bytes.size) ? 0 : no_memory(s);
 }
 
-static int
-more_slots(Scanner *s)
+static int more_slots(Scanner *s)
 {
     size_t count = s->slot_count ? s->slot_count * 2 : 64;
     int32_t *slots = calloc(count, sizeof *slots);
@@ -457,8 +424,7 @@ more_slots(Scanner *s)
 }
 
 /* Return the slot of a text: that of its name, or a free one. */
-static int32_t *
-slot_of(Scanner *s, Bytes text, uint64_t hash)
+static int32_t *slot_of(Scanner *s, Bytes text, uint64_t hash)
 {
     for (size_t slot = hash;; slot++) {
         int32_t *found = &s->slots[slot & (s->slot_count - 1)];
@@ -472,8 +438,7 @@ slot_of(Scanner *s, Bytes text, uint64_t hash)
 }
 
 /* Return the name of a text, a new one if need be; FAILED without memory. */
-static int32_t
-name_of(Scanner *s, Bytes text)
+static int32_t name_of(Scanner *s, Bytes text)
 {
     if ((size_t)s->name_count * 2 >= s->slot_count && more_slots(s))
         return FAILED;
@@ -507,8 +472,7 @@ typedef struct {
     const uint8_t *at;
 } Field;
 
-static inline const uint8_t *
-varint(const uint8_t *at, const uint8_t *end, uint64_t *number)
+static inline const uint8_t *varint(const uint8_t *at, const uint8_t *end, uint64_t *number)
 {
     uint64_t sum = 0;
     for (unsigned shift = 0; at < end && shift < 70; shift += 7) {
@@ -523,8 +487,7 @@ varint(const uint8_t *at, const uint8_t *end, uint64_t *number)
 }
 
 /* Read a field up to its bytes; return where these begin, NULL if it is malformed. */
-static inline const uint8_t *
-field_head(const uint8_t *at, const uint8_t *end, Field *f)
+static inline const uint8_t *field_head(const uint8_t *at, const uint8_t *end, Field *f)
 {
     at = varint(at, end, &f->key);
     if (!at || f->key < 8 || f->key >> 32)
@@ -545,8 +508,7 @@ field_head(const uint8_t *at, const uint8_t *end, Field *f)
 }
 
 /* Read a field; return where it ends, NULL if it is malformed. */
-static inline const uint8_t *
-field(const uint8_t *at, const uint8_t *end, Field *f)
+static inline const uint8_t *field(const uint8_t *at, const uint8_t *end, Field *f)
 {
     at = field_head(at, end, f);
     f->at = at;
@@ -555,8 +517,7 @@ field(const uint8_t *at, const uint8_t *end, Field *f)
     return f->number > (uint64_t)(end - at) ? NULL : at + f->number;
 }
 
-static inline Bytes
-bytes_of(const Field *f)
+static inline Bytes bytes_of(const Field *f)
 {
     return (Bytes){f->at, (size_t)f->number};
 }
@@ -580,8 +541,7 @@ typedef struct {
 } Value;
 
 /* Put a piece of a message behind those before it. */
-static int
-join(Scanner *s, Buffer *joined, Bytes *whole, unsigned *pieces, Bytes piece)
+static int join(Scanner *s, Buffer *joined, Bytes *whole, unsigned *pieces, Bytes piece)
 {
     if (*pieces == 0) {
         *whole = piece;
@@ -600,8 +560,7 @@ join(Scanner *s, Buffer *joined, Bytes *whole, unsigned *pieces, Bytes piece)
     return 0;
 }
 
-static int
-decode_metadata(Bytes metadata, Value *v)
+static int decode_metadata(Bytes metadata, Value *v)
 {
     Field f, inner;
     EACH_FIELD(f, metadata.at, metadata.at + metadata.size)
@@ -619,8 +578,7 @@ decode_metadata(Bytes metadata, Value *v)
     return 0;
 }
 
-static int
-decode_value(Scanner *s, Bytes message, Value *v)
+static int decode_value(Scanner *s, Bytes message, Value *v)
 {
     Bytes metadata = {0};
     unsigned metadata_pieces = 0;
@@ -662,8 +620,7 @@ decode_value(Scanner *s, Bytes message, Value *v)
 }
 
 /* Say whether every dimension of a shape is 1. */
-static int
-one_element(Bytes shape, bool *is_one)
+static int one_element(Bytes shape, bool *is_one)
 {
     Field f, inner;
     *is_one = false;
@@ -691,8 +648,7 @@ typedef struct {
     const uint8_t *at; /* where it stands, if it is a float32 */
 } Tensor;
 
-static int
-decode_tensor(Bytes message, Tensor *t)
+static int decode_tensor(Bytes message, Tensor *t)
 {
     bool plain = true;
     Field f;
@@ -734,8 +690,7 @@ decode_tensor(Bytes message, Tensor *t)
 }
 
 /* Whether a DataType is a number or a truth value. */
-static bool
-is_numeric(uint64_t dtype)
+static bool is_numeric(uint64_t dtype)
 {
     const uint32_t numeric = 1u << 1 | 1u << 2 | 1u << 3 | 1u << 4 | 1u << 5 | 1u << 6 | 1u << 9 |
                              1u << 10 | 1u << 14 | 1u << 17 | 1u << 19 | 1u << 22 | 1u << 23;
@@ -744,10 +699,9 @@ is_numeric(uint64_t dtype)
 
 /* ------------------------------------------------------------------------ points */
 
-/* Grow a column. Long ones are put where the system can use huge pages: a page fault for each 4 KiB
-   costs as much as parsing what fills them. */
-static bool
-grow(void **column, size_t used, size_t room)
+/* Grow a column. Long ones are put where the system can use huge pages: a page fault for each
+   4 KiB costs as much as parsing what fills them. */
+static bool grow(void **column, size_t used, size_t room)
 {
     void *at = NULL;
     if (room < HUGE_PAGE) {
@@ -768,8 +722,7 @@ grow(void **column, size_t used, size_t room)
 }
 
 /* Make room for more points: as many as the rest of the file holds if it goes on like this. */
-static int
-more_points(Scanner *s)
+static int more_points(Scanner *s)
 {
     double done = (double)(s->offset - s->begin) + 1, left = (double)(s->size - s->offset);
     double most = 64.0 * (double)s->count, least = 1.5 * (double)s->count;
@@ -785,8 +738,7 @@ more_points(Scanner *s)
     return 0;
 }
 
-static inline int
-add_point(Scanner *s, int32_t id, uint64_t step, double wall, double value)
+static inline int add_point(Scanner *s, int32_t id, uint64_t step, double wall, double value)
 {
     if (s->count == s->point_room && more_points(s))
         return FAILED;
@@ -812,8 +764,7 @@ typedef struct {
 } Event;
 
 /* Take an event that is like the last one of the tag that is probably next. */
-static inline int
-take_known(Scanner *s, Bytes body, bool *taken)
+static inline int take_known(Scanner *s, Bytes body, bool *taken)
 {
     *taken = false;
     if (s->guess < 0)
@@ -837,8 +788,7 @@ take_known(Scanner *s, Bytes body, bool *taken)
 }
 
 /* Remember the bytes around the value of an event that holds nothing else. */
-static int
-learn(Scanner *s, Bytes body, const uint8_t *number, int32_t id)
+static int learn(Scanner *s, Bytes body, const uint8_t *number, int32_t id)
 {
     const uint8_t *end = body.at + body.size, *summary = body.at + 9;
     uint64_t ignored, inner;
@@ -876,8 +826,7 @@ learn(Scanner *s, Bytes body, const uint8_t *number, int32_t id)
 /* ------------------------------------------------------------------------ events */
 
 /* Set what plugin a name belongs to, unless that is known. */
-static int
-learn_plugin(Scanner *s, int32_t id, Bytes plugin)
+static int learn_plugin(Scanner *s, int32_t id, Bytes plugin)
 {
     if (s->names[id].has_plugin)
         return 0;
@@ -887,8 +836,7 @@ learn_plugin(Scanner *s, int32_t id, Bytes plugin)
     return append(&s->learned, &id, sizeof id) ? 0 : no_memory(s);
 }
 
-static int
-add_odd(Scanner *s, Bytes raw)
+static int add_odd(Scanner *s, Bytes raw)
 {
     Odd odd = {.row = s->count};
     if (keep(s, &s->blob, raw, &odd.raw))
@@ -896,8 +844,7 @@ add_odd(Scanner *s, Bytes raw)
     return append(&s->odd, &odd, sizeof odd) ? 0 : no_memory(s);
 }
 
-static int
-add_end(Scanner *s, Bytes content)
+static int add_end(Scanner *s, Bytes content)
 {
     Span end;
     if (keep(s, &s->blob, content, &end))
@@ -906,8 +853,7 @@ add_end(Scanner *s, Bytes content)
 }
 
 /* Take one value: a point, a sign of the end, or nothing. */
-static int
-take_value(Scanner *s, const Event *e, const Value *v, bool sole)
+static int take_value(Scanner *s, const Event *e, const Value *v, bool sole)
 {
     Bytes text = v->tag.size ? v->tag : v->node_name;
     bool learnable = sole && v->tag.size;
@@ -956,8 +902,7 @@ take_value(Scanner *s, const Event *e, const Value *v, bool sole)
 }
 
 /* Take the values of an event's summaries, which are the fields SUMMARY from `from` on. */
-static int
-take_summary(Scanner *s, const Event *e, const uint8_t *from)
+static int take_summary(Scanner *s, const Event *e, const uint8_t *from)
 {
     const uint8_t *end = e->body.at + e->body.size;
     Field f, inner;
@@ -996,8 +941,7 @@ take_summary(Scanner *s, const Event *e, const uint8_t *from)
     return 0;
 }
 
-static int
-take_session(Scanner *s, const Event *e, const uint8_t *from)
+static int take_session(Scanner *s, const Event *e, const uint8_t *from)
 {
     Session session = {.points_before = s->count, .step = (int64_t)e->step};
     Field f, inner;
@@ -1014,8 +958,7 @@ take_session(Scanner *s, const Event *e, const uint8_t *from)
     return append(&s->sessions, &session, sizeof session) ? 0 : no_memory(s);
 }
 
-static int
-take_fields(Scanner *s, Bytes body)
+static int take_fields(Scanner *s, Bytes body)
 {
     Event e = {.body = body};
     const uint8_t *from = body.at, *at = body.at; /* where the last kind of content begins */
@@ -1050,8 +993,7 @@ take_fields(Scanner *s, Bytes body)
 }
 
 /* Take one event whole, or nothing of it if it is not a valid message. */
-static int
-take_event(Scanner *s, Bytes body)
+static int take_event(Scanner *s, Bytes body)
 {
     bool taken;
     if (take_known(s, body, &taken))
@@ -1081,8 +1023,7 @@ typedef struct {
 } Window;
 
 /* Copy bytes of the record at Scanner.offset, reading those that are not at hand. */
-static int
-peek(Scanner *s, Window *w, uint64_t at, uint8_t *to, size_t size)
+static int peek(Scanner *s, Window *w, uint64_t at, uint8_t *to, size_t size)
 {
     while (size) {
         if (at < w->at || at - w->at >= w->size) {
@@ -1103,8 +1044,7 @@ peek(Scanner *s, Window *w, uint64_t at, uint8_t *to, size_t size)
 }
 
 /* Read the head of the field at *at; set where its bytes begin and where it ends. */
-static int
-peek_field(Scanner *s, Window *w, uint64_t at, uint64_t end, Field *f, uint64_t *begin,
+static int peek_field(Scanner *s, Window *w, uint64_t at, uint64_t end, Field *f, uint64_t *begin,
            uint64_t *next)
 {
     uint8_t head[MOST_HEAD];
@@ -1124,8 +1064,7 @@ peek_field(Scanner *s, Window *w, uint64_t at, uint64_t end, Field *f, uint64_t 
 }
 
 /* Say in *known whether the plugin of a tag is known. */
-static int
-peek_tag(Scanner *s, Window *w, uint64_t at, size_t size, bool *known)
+static int peek_tag(Scanner *s, Window *w, uint64_t at, size_t size, bool *known)
 {
     size = size < LONGEST_TAG ? size : LONGEST_TAG;
     s->tensor.size = 0;
@@ -1144,8 +1083,7 @@ peek_tag(Scanner *s, Window *w, uint64_t at, size_t size, bool *known)
 }
 
 /* Say in *does whether a value may hold a scalar or new metadata. */
-static int
-value_matters(Scanner *s, Window *w, uint64_t at, uint64_t end, bool *does)
+static int value_matters(Scanner *s, Window *w, uint64_t at, uint64_t end, bool *does)
 {
     bool known = false, has_metadata = false;
     uint64_t begin;
@@ -1167,8 +1105,7 @@ value_matters(Scanner *s, Window *w, uint64_t at, uint64_t end, bool *does)
     return 0;
 }
 
-static int
-event_matters(Scanner *s, Window *w, uint64_t size, bool *does)
+static int event_matters(Scanner *s, Window *w, uint64_t size, bool *does)
 {
     uint64_t at = 0, begin, inner_at, inner_begin;
     Field f, inner;
@@ -1191,8 +1128,7 @@ event_matters(Scanner *s, Window *w, uint64_t size, bool *does)
 
 /* Say whether the large record at the offset may hold a scalar, new metadata or a SessionLog, or
    is malformed. */
-static int
-matters(Scanner *s, uint64_t size, bool *does)
+static int matters(Scanner *s, uint64_t size, bool *does)
 {
     Window w;
     w.data = s->data + s->at + HEADER;
@@ -1205,8 +1141,7 @@ matters(Scanner *s, uint64_t size, bool *does)
 
 /* ------------------------------------------------------------------------ records */
 
-static int
-read_block(Scanner *s, size_t need)
+static int read_block(Scanner *s, size_t need)
 {
     size_t have = s->have - s->at;
     size_t ask = need > s->want ? need : s->want;
@@ -1235,15 +1170,13 @@ read_block(Scanner *s, size_t need)
 }
 
 /* Have so many bytes from the offset on in the block, or all there are. */
-static inline int
-fill(Scanner *s, size_t need)
+static inline int fill(Scanner *s, size_t need)
 {
     return s->have - s->at >= need ? 0 : read_block(s, need);
 }
 
 /* Go on to the record behind this one, whether it is at hand or not. */
-static inline void
-advance(Scanner *s, uint64_t length)
+static inline void advance(Scanner *s, uint64_t length)
 {
     s->offset += length;
     if (length < s->have - s->at)
@@ -1252,15 +1185,13 @@ advance(Scanner *s, uint64_t length)
         s->at = s->have = 0;
 }
 
-static int
-ends_with(Scanner *s, int stop)
+static int ends_with(Scanner *s, int stop)
 {
     s->stop = stop;
     return 0;
 }
 
-static int
-unsound_header(Scanner *s)
+static int unsound_header(Scanner *s)
 {
     uint64_t at = s->offset;
     s->stop = STOP_ZEROS;
@@ -1283,8 +1214,7 @@ unsound_header(Scanner *s)
 }
 
 /* Take the records from the offset on, up to the one that cannot be taken. */
-static int
-take_records(Scanner *s)
+static int take_records(Scanner *s)
 {
     while (s->offset < s->size) {
         uint64_t left = s->size - s->offset;
@@ -1331,8 +1261,7 @@ take_records(Scanner *s)
 static uint8_t *spare;
 static size_t spare_room;
 
-static void
-take_spare(Scanner *s)
+static void take_spare(Scanner *s)
 {
     s->data = spare;
     s->room = spare_room;
@@ -1340,8 +1269,7 @@ take_spare(Scanner *s)
     spare_room = 0;
 }
 
-static void
-leave_spare(Scanner *s)
+static void leave_spare(Scanner *s)
 {
     if (s->room <= spare_room || s->room > 2 * BLOCK)
         return;
@@ -1358,15 +1286,13 @@ typedef struct {
     Py_ssize_t size;
 } Column;
 
-static int
-column_buffer(PyObject *self, Py_buffer *view, int flags)
+static int column_buffer(PyObject *self, Py_buffer *view, int flags)
 {
     Column *column = (Column *)self;
     return PyBuffer_FillInfo(view, self, column->data, column->size, 0, flags);
 }
 
-static void
-column_dealloc(PyObject *self)
+static void column_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     free(((Column *)self)->data);
@@ -1388,8 +1314,7 @@ static PyType_Spec column_spec = {
 };
 
 /* Hand over the memory at *data, cut to what is used, as a memoryview. */
-static PyObject *
-column_of(PyObject *module, void **data, size_t size)
+static PyObject *column_of(PyObject *module, void **data, size_t size)
 {
     PyTypeObject *type = *(PyTypeObject **)PyModule_GetState(module);
     Column *column = PyObject_New(Column, type);
@@ -1404,8 +1329,7 @@ column_of(PyObject *module, void **data, size_t size)
     return view;
 }
 
-static PyObject *
-string_of(const Scanner *s, Span span)
+static PyObject *string_of(const Scanner *s, Span span)
 {
     const char *text = span.size ? (const char *)s->text.at + span.at : "";
     PyObject *string = PyUnicode_DecodeUTF8(text, (Py_ssize_t)span.size, NULL);
@@ -1414,15 +1338,13 @@ string_of(const Scanner *s, Span span)
     return string;
 }
 
-static PyObject *
-bytes_from(const Scanner *s, Span span)
+static PyObject *bytes_from(const Scanner *s, Span span)
 {
     const char *data = span.size ? (const char *)s->blob.at + span.at : "";
     return PyBytes_FromStringAndSize(data, (Py_ssize_t)span.size);
 }
 
-static PyObject *
-tags_of(const Scanner *s)
+static PyObject *tags_of(const Scanner *s)
 {
     PyObject *tags = PyTuple_New(s->count ? s->tag_count : 0);
     for (int32_t id = 0; tags && s->count && id < s->name_count; id++) {
@@ -1439,15 +1361,13 @@ tags_of(const Scanner *s)
 
 typedef PyObject *(*Make)(const Scanner *, const void *);
 
-static PyObject *
-make_odd(const Scanner *s, const void *item)
+static PyObject *make_odd(const Scanner *s, const void *item)
 {
     const Odd *odd = item;
     return Py_BuildValue("(nN)", (Py_ssize_t)odd->row, bytes_from(s, odd->raw));
 }
 
-static PyObject *
-make_session(const Scanner *s, const void *item)
+static PyObject *make_session(const Scanner *s, const void *item)
 {
     const Session *session = item;
     (void)s;
@@ -1455,14 +1375,12 @@ make_session(const Scanner *s, const void *item)
                          (unsigned long long)session->status, (long long)session->step);
 }
 
-static PyObject *
-make_end(const Scanner *s, const void *item)
+static PyObject *make_end(const Scanner *s, const void *item)
 {
     return bytes_from(s, *(const Span *)item);
 }
 
-static PyObject *
-list_of(const Scanner *s, const Buffer *items, size_t width, Make make)
+static PyObject *list_of(const Scanner *s, const Buffer *items, size_t width, Make make)
 {
     size_t count = items->size / width;
     PyObject *list = PyList_New((Py_ssize_t)count);
@@ -1476,8 +1394,7 @@ list_of(const Scanner *s, const Buffer *items, size_t width, Make make)
     return list;
 }
 
-static int
-read_plugins(Scanner *s, PyObject *plugins)
+static int read_plugins(Scanner *s, PyObject *plugins)
 {
     PyObject *tag, *plugin;
     for (Py_ssize_t at = 0; PyDict_Next(plugins, &at, &tag, &plugin);) {
@@ -1495,8 +1412,7 @@ read_plugins(Scanner *s, PyObject *plugins)
     return 0;
 }
 
-static int
-write_plugins(const Scanner *s, PyObject *plugins)
+static int write_plugins(const Scanner *s, PyObject *plugins)
 {
     for (size_t i = 0; i < s->learned.size; i += sizeof(int32_t)) {
         int32_t id;
@@ -1512,21 +1428,20 @@ write_plugins(const Scanner *s, PyObject *plugins)
     return 0;
 }
 
-static PyObject *
-results(PyObject *module, Scanner *s)
+static PyObject *results(PyObject *module, Scanner *s)
 {
     size_t n = s->count;
     return Py_BuildValue(
         "(NNNNNKiLNNNK)", tags_of(s), column_of(module, &s->tag, n * 4),
         column_of(module, &s->step, n * 8), column_of(module, &s->wall, n * 8),
-        column_of(module, &s->value, n * 8), (unsigned long long)s->offset, s->stop, (long long)s->unchecked,
+        column_of(module, &s->value, n * 8), (unsigned long long)s->offset, s->stop,
+        (long long)s->unchecked,
         list_of(s, &s->odd, sizeof(Odd), make_odd),
         list_of(s, &s->sessions, sizeof(Session), make_session),
         list_of(s, &s->ends, sizeof(Span), make_end), (unsigned long long)s->ignored);
 }
 
-static void
-release(Scanner *s)
+static void release(Scanner *s)
 {
     void *held[] = {s->data,       s->names,       s->slots,   s->text.at,     s->learned.at,
                     s->spelled.at, s->tensor.at,   s->metadata.at, s->tag,     s->step,
@@ -1536,8 +1451,7 @@ release(Scanner *s)
         free(held[i]);
 }
 
-static PyObject *
-raise_error(int error)
+static PyObject *raise_error(int error)
 {
     if (error == NO_MEMORY)
         return PyErr_NoMemory();
@@ -1550,11 +1464,10 @@ raise_error(int error)
 PyDoc_STRVAR(scan_doc,
              "scan(fd, offset, size, plugins)\n--\n\n"
              "Read records as _scan_py.scan does; return what its Scan holds as a tuple:\n"
-             "tags, four memoryviews (tag int32, step int64, wall_time and value float64), offset,\n"
-             "stop (in the order of Stop), unchecked, odd, sessions, ends, ignored.");
+             "tags, four memoryviews (tag int32, step int64, wall_time and value float64),\n"
+             "offset, stop (in the order of Stop), unchecked, odd, sessions, ends, ignored.");
 
-static PyObject *
-scan(PyObject *module, PyObject *args)
+static PyObject *scan(PyObject *module, PyObject *args)
 {
     Scanner s = {.unchecked = -1, .last = -1, .guess = -1, .want = FIRST_BLOCK};
     long long offset, size;
@@ -1590,8 +1503,7 @@ scan(PyObject *module, PyObject *args)
 PyDoc_STRVAR(crc32c_doc, "crc32c(data, by_table=False)\n--\n\n"
                          "Return the CRC-32C of bytes, without the processor's help if told so.");
 
-static PyObject *
-crc32c(PyObject *module, PyObject *args)
+static PyObject *crc32c(PyObject *module, PyObject *args)
 {
     const char *data;
     Py_ssize_t size;
@@ -1610,11 +1522,10 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static int
-module_exec(PyObject *module)
+static int module_exec(PyObject *module)
 {
     PyObject **type = PyModule_GetState(module);
-    *type = PyType_FromModuleAndSpec(module, &column_spec, NULL);
+    *type = PyType_FromSpec(&column_spec);
     if (!*type)
         return -1;
     prepare_checksums();
@@ -1622,22 +1533,11 @@ module_exec(PyObject *module)
                                       crc_of == crc_by_table ? "table" : HARDWARE);
 }
 
-static int
-module_traverse(PyObject *module, visitproc visit, void *arg)
-{
-    PyObject **type = PyModule_GetState(module);
-    if (type)
-        Py_VISIT(*type);
-    return 0;
-}
-
-static int
-module_clear(PyObject *module)
+static void module_free(void *module)
 {
     PyObject **type = PyModule_GetState(module);
     if (type)
         Py_CLEAR(*type);
-    return 0;
 }
 
 static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, module_exec}, {0, NULL}};
@@ -1648,12 +1548,10 @@ static struct PyModuleDef module_def = {
     .m_size = sizeof(PyObject *),
     .m_methods = methods,
     .m_slots = module_slots,
-    .m_traverse = module_traverse,
-    .m_clear = module_clear,
+    .m_free = module_free,
 };
 
-PyMODINIT_FUNC
-PyInit__scan(void)
+PyMODINIT_FUNC PyInit__scan(void)
 {
     return PyModuleDef_Init(&module_def);
 }

@@ -1,7 +1,7 @@
 """Which scalar points do these bytes hold, and where does the last whole record end?
 
 There are two scanners with the same results: ``_scan.c``, built where there is a compiler, and
-``_scan_py.py``, fifty times slower. Here is decided which one serves; nothing else knows.
+``_scan_py.py``, thirty times slower. Here is decided which one serves; nothing else knows.
 """
 
 from __future__ import annotations
