@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -133,3 +136,23 @@ def test_checksums_are_the_same_with_and_without_the_processors_help(size: int) 
     data = os.urandom(size)
     assert _scan.crc32c(data) == crc32c(data)
     assert _scan.crc32c(data, True) == crc32c(data)
+
+
+def test_loading_it_once_more_changes_nothing() -> None:
+    from watcher.source import _scan
+
+    data = os.urandom(10_000)
+    spec = importlib.util.spec_from_file_location(_scan.__name__, _scan.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    assert _scan.crc32c(data) == crc32c(data)
+
+
+@pytest.mark.parametrize(("asked", "serves"), [("python", "python (slower)"), ("", "native")])
+def test_the_environment_may_ask_for_the_python_scanner(asked: str, serves: str) -> None:
+    code = "from watcher.source import scan; print(scan.SCANNER, scan.described())"
+    env = os.environ | {"WATCHER_SCANNER": asked}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert done.stdout.startswith(serves.split()[0])
+    assert serves in done.stdout

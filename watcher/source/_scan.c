@@ -178,9 +178,8 @@ static void prepare_checksums(void)
     for (int bit = 0; bit < 32; bit++) {
         uint32_t moved = crc_by_table((uint32_t)1 << bit, zeros, LANE);
         uint32_t *lane = over_lane[bit / 8], top = (uint32_t)1 << bit % 8;
-        for (uint32_t byte = 0; byte < 256; byte++)
-            if (byte & top)
-                lane[byte] ^= moved;
+        for (uint32_t rest = 0; rest < top; rest++)
+            lane[top + rest] = lane[rest] ^ moved;
     }
     if (has_hardware())
         crc_of = crc_by_hardware;
