@@ -335,9 +335,11 @@ static ssize_t read_at(Scanner *s, uint8_t *to, size_t size, uint64_t offset)
 
 /* ------------------------------------------------------------------------ names */
 
+static uint64_t seed; /* of this process, so that no file can be made to collide */
+
 static uint64_t hash_of(Bytes b)
 {
-    uint64_t hash = b.size * 0x9E3779B97F4A7C15u;
+    uint64_t hash = seed ^ b.size * 0x9E3779B97F4A7C15u;
     size_t i = 0;
     for (; i + 8 <= b.size; i += 8) {
         hash = (hash ^ load64(b.at + i)) * 0xD6E8FEB86659FD93u;
@@ -724,7 +726,7 @@ static bool grow(void **column, size_t used, size_t room)
 static int more_points(Scanner *s)
 {
     double done = (double)(s->offset - s->begin) + 1, left = (double)(s->size - s->offset);
-    double most = 64.0 * (double)s->count, least = 1.5 * (double)s->count;
+    double most = 16.0 * (double)s->count, least = 1.5 * (double)s->count;
     double likely = (double)s->count * (1.02 + left / done);
     double wanted = likely > most ? most : likely < least ? least : likely;
     if (wanted > (double)(SIZE_MAX / 32))
@@ -960,11 +962,13 @@ static int take_session(Scanner *s, const Event *e, const uint8_t *from)
 static int take_fields(Scanner *s, Bytes body)
 {
     Event e = {.body = body};
-    const uint8_t *from = body.at, *at = body.at; /* where the last kind of content begins */
-    uint64_t what = 0;
+    const uint8_t *end = body.at + body.size, *from = body.at, *next;
+    uint64_t what = 0; /* it holds; of several the last counts, which begins at `from` */
     Field f;
-    EACH_FIELD(f, body.at, body.at + body.size)
-    {
+    for (const uint8_t *at = body.at; at < end; at = next) {
+        next = field(at, end, &f);
+        if (!next)
+            return MALFORMED;
         switch (f.key) {
         case WALL:
             e.wall = load_double(f.at);
@@ -972,7 +976,7 @@ static int take_fields(Scanner *s, Bytes body)
         case STEP:
             e.step = f.number;
             break;
-        case 26: /* what it holds: one of these, the last one counts */
+        case 26:
         case 34:
         case SUMMARY:
         case 50:
@@ -984,7 +988,6 @@ static int take_fields(Scanner *s, Bytes body)
                 from = at;
             }
         }
-        at = next_;
     }
     if (what == SUMMARY)
         return take_summary(s, &e, from);
@@ -1042,9 +1045,9 @@ static int peek(Scanner *s, Window *w, uint64_t at, uint8_t *to, size_t size)
     return 0;
 }
 
-/* Read the head of the field at *at; set where its bytes begin and where it ends. */
-static int peek_field(Scanner *s, Window *w, uint64_t at, uint64_t end, Field *f, uint64_t *begin,
-           uint64_t *next)
+/* Read the head of the field at `at`; set where its bytes begin and where it ends. */
+static int peek_field(Scanner *s, Window *w, uint64_t at, uint64_t end, Field *f,
+                      uint64_t *begin, uint64_t *next)
 {
     uint8_t head[MOST_HEAD];
     size_t size = end - at < MOST_HEAD ? (size_t)(end - at) : MOST_HEAD;
@@ -1515,6 +1518,8 @@ static PyObject *crc32c(PyObject *module, PyObject *args)
     return PyLong_FromUnsignedLong(~crc & 0xFFFFFFFFu);
 }
 
+static struct PyModuleDef module_def;
+
 static PyMethodDef methods[] = {
     {"scan", scan, METH_VARARGS, scan_doc},
     {"crc32c", crc32c, METH_VARARGS, crc32c_doc},
@@ -1524,12 +1529,15 @@ static PyMethodDef methods[] = {
 static int module_exec(PyObject *module)
 {
     PyObject **type = PyModule_GetState(module);
-    *type = PyType_FromSpec(&column_spec);
+    PyObject *any = PyUnicode_FromString(module_def.m_name);
+    seed = any ? (uint64_t)PyObject_Hash(any) : 0;
+    Py_XDECREF(any);
+    *type = any ? PyType_FromSpec(&column_spec) : NULL;
     if (!*type)
         return -1;
     prepare_checksums();
-    return PyModule_AddStringConstant(module, "CHECKSUM",
-                                      crc_of == crc_by_table ? "table" : HARDWARE);
+    const char *checksum = crc_of == crc_by_table ? "table" : HARDWARE;
+    return PyModule_AddStringConstant(module, "CHECKSUM", checksum);
 }
 
 static void module_free(void *module)
