@@ -17,6 +17,7 @@ from watcher.errors import DamageWarning
 from watcher.model import Ailment, Columns, Floats, Health, Ints, no_points
 from watcher.source.follow import News
 from watcher.source.logdir import ONE_SHOT, Logdir
+from watcher.source.scan import grouped
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,11 +63,11 @@ def read_scalars(
     end = 0
     for number, (_, points) in enumerate(runs):
         begin, end = end, end + len(points)
-        order, local = _by_tag(points)
+        by_tag, *columns = _by_tag(points)
         run_of[begin:end] = number
-        tag_of[begin:end] = np.repeat([codes[tag] for tag, _ in local], [n for _, n in local])
-        for column, part in ((step, points.step), (wall, points.wall_time), (value, points.value)):
-            np.take(part, order, out=column[begin:end], mode="clip")  # which copies once only
+        tag_of[begin:end] = np.repeat([codes[tag] for tag, _ in by_tag], [n for _, n in by_tag])
+        for whole, part in zip((step, wall, value), columns, strict=True):
+            whole[begin:end] = part
     return pd.DataFrame(
         {
             "run": _categories(run_of, [run for run, _ in runs]),
@@ -90,12 +91,11 @@ def read_series(
 ) -> Iterator[Series]:
     """Yield the curves of ``read_scalars`` one by one, as arrays, ordered by run and tag."""
     for run, points in _runs(logdir, superseded):
-        order, local = _by_tag(points)
+        by_tag, step, wall, value = _by_tag(points)
         end = 0
-        for tag, count in local:
+        for tag, count in by_tag:
             begin, end = end, end + count
-            at = order[begin:end]
-            yield Series(run, tag, points.step[at], points.wall_time[at], points.value[at])
+            yield Series(run, tag, step[begin:end], wall[begin:end], value[begin:end])
 
 
 def wide(frame: pd.DataFrame) -> pd.DataFrame:
@@ -142,13 +142,12 @@ def _last(news: dict[str, News]) -> Columns:
     return joined(points for stream in sorted(streams) for points in streams[stream])
 
 
-def _by_tag(points: Columns) -> tuple[npt.NDArray[np.intp], list[tuple[str, int]]]:
-    """Return the order by tag's name and then of recording, and how many points each tag has."""
-    names = np.argsort(np.array(points.tags, object), kind="stable")
-    rank = np.empty(len(names), np.int16 if len(names) < 1 << 15 else np.int32)
+def _by_tag(points: Columns) -> tuple[list[tuple[str, int]], Ints, Floats, Floats]:
+    """Order points by tag's name and then of recording; say how many points each tag has."""
+    names = sorted(range(len(points.tags)), key=points.tags.__getitem__)
+    rank = np.empty(len(names), np.int32)
     rank[names] = np.arange(len(names))
-    key = rank[points.tag]
-    counts = np.bincount(key, minlength=len(names)).tolist()
-    tags = [points.tags[i] for i in names.tolist()]
-    local = [(tag, count) for tag, count in zip(tags, counts, strict=True) if count]
-    return np.argsort(key, kind="stable"), local
+    ends, step, wall, value = grouped(points, rank)
+    counts = np.diff(ends, prepend=0).tolist()
+    by_tag = [(points.tags[i], n) for i, n in zip(names, counts, strict=True) if n]
+    return by_tag, step, wall, value

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from tests.source.growing import record, scalar
 from tests.source.mutants import Maker
+from watcher.model import Columns
 from watcher.source import _scan_py, scan
 from watcher.source.framing import Scan, Stop
 
@@ -136,6 +137,29 @@ def test_checksums_are_the_same_with_and_without_the_processors_help(size: int) 
     data = os.urandom(size)
     assert _scan.crc32c(data) == crc32c(data)
     assert _scan.crc32c(data, True) == crc32c(data)
+
+
+@pytest.mark.parametrize(("count", "tags"), [(0, 0), (0, 3), (1, 1), (500, 7), (400_000, 40)])
+def test_points_are_grouped_the_same(
+    count: int, tags: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = np.random.default_rng(count)
+    tag = drawn.integers(0, max(tags, 1), count).astype(np.int32)
+    step, wall = np.arange(count), drawn.random(count)
+    points = Columns(tuple(f"t{i}" for i in range(tags)), tag, step, wall, -wall)
+    rank = drawn.permutation(tags).astype(np.int32)
+    native = scan.grouped(points, rank)
+    monkeypatch.setattr(scan, "SCANNER", "python")
+    for ours, theirs in zip(native, scan.grouped(points, rank), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_what_cannot_be_grouped_is_refused() -> None:
+    one = np.zeros(1, np.int32)
+    for tag, rank in ((1, 0), (-1, 0), (0, 1), (0, -1)):
+        points = Columns(("a",), one + tag, np.zeros(1, np.int64), np.zeros(1), np.zeros(1))
+        with pytest.raises(ValueError, match="a tag without rank"):
+            scan.grouped(points, one + rank)
 
 
 def test_loading_it_once_more_changes_nothing() -> None:

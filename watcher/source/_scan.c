@@ -1502,6 +1502,85 @@ static PyObject *scan(PyObject *module, PyObject *args)
     return found;
 }
 
+/* Put points where their tags' ranks belong, in the order of recording within each tag; `next` holds
+   where each rank's next point goes. */
+static void scatter(const Py_buffer *from, void **to, size_t *next)
+{
+    const int32_t *tag = from[0].buf, *rank = from[4].buf;
+    const uint64_t *step = from[1].buf, *wall = from[2].buf, *value = from[3].buf;
+    size_t count = (size_t)from[0].len / 4;
+    for (size_t i = 0; i < count; i++) {
+        size_t place = next[rank[tag[i]]]++;
+        ((uint64_t *)to[0])[place] = step[i];
+        ((uint64_t *)to[1])[place] = wall[i];
+        ((uint64_t *)to[2])[place] = value[i];
+    }
+}
+
+/* Count the points of each rank into next[rank + 1]; say whether all tags and ranks exist. */
+static bool count_ranks(const Py_buffer *from, size_t *next)
+{
+    const int32_t *tag = from[0].buf, *rank = from[4].buf;
+    size_t count = (size_t)from[0].len / 4, tags = (size_t)from[4].len / 4;
+    for (size_t i = 0; i < tags; i++)
+        if (rank[i] < 0 || (size_t)rank[i] >= tags)
+            return false;
+    for (size_t i = 0; i < count; i++) {
+        if (tag[i] < 0 || (size_t)tag[i] >= tags)
+            return false;
+        next[rank[tag[i]] + 1]++;
+    }
+    return true;
+}
+
+static PyObject *grouped_columns(PyObject *module, const Py_buffer *from)
+{
+    size_t count = (size_t)from[0].len / 4, tags = (size_t)from[4].len / 4;
+    size_t *next = calloc(tags + 1, sizeof *next);
+    void *to[3] = {NULL};
+    PyObject *found = NULL, *ends = NULL;
+    bool fits = from[0].len % 4 == 0 && from[4].len % 4 == 0;
+    for (int i = 1; i < 4; i++)
+        fits = fits && (size_t)from[i].len == count * 8;
+    if (!next || !grow(&to[0], 0, count * 8 + 1) || !grow(&to[1], 0, count * 8 + 1) ||
+        !grow(&to[2], 0, count * 8 + 1)) {
+        PyErr_NoMemory();
+    } else if (!fits || !count_ranks(from, next)) {
+        PyErr_SetString(PyExc_ValueError, "columns of different lengths, or a tag without rank");
+    } else {
+        for (size_t rank = 0; rank < tags; rank++)
+            next[rank + 1] += next[rank];
+        scatter(from, to, next); /* with the GIL: nobody may change what was checked */
+        ends = PyList_New((Py_ssize_t)tags);
+        for (size_t rank = 0; ends && rank < tags; rank++)
+            PyList_SetItem(ends, (Py_ssize_t)rank, PyLong_FromSize_t(next[rank]));
+        found = Py_BuildValue("(NNNN)", ends, column_of(module, &to[0], count * 8),
+                              column_of(module, &to[1], count * 8),
+                              column_of(module, &to[2], count * 8));
+    }
+    free(next);
+    for (int i = 0; i < 3; i++)
+        free(to[i]);
+    return found;
+}
+
+PyDoc_STRVAR(grouped_doc,
+             "grouped(tag, step, wall_time, value, rank)\n--\n\n"
+             "Group points by the rank of their tag. Return where each rank's points end, and\n"
+             "memoryviews of step, wall_time and value.");
+
+static PyObject *grouped(PyObject *module, PyObject *args)
+{
+    Py_buffer from[5];
+    if (!PyArg_ParseTuple(args, "y*y*y*y*y*:grouped", &from[0], &from[1], &from[2], &from[3],
+                          &from[4]))
+        return NULL;
+    PyObject *found = grouped_columns(module, from);
+    for (int i = 0; i < 5; i++)
+        PyBuffer_Release(&from[i]);
+    return found;
+}
+
 PyDoc_STRVAR(crc32c_doc, "crc32c(data, by_table=False)\n--\n\n"
                          "Return the CRC-32C of bytes, without the processor's help if told so.");
 
@@ -1522,6 +1601,7 @@ static struct PyModuleDef module_def;
 
 static PyMethodDef methods[] = {
     {"scan", scan, METH_VARARGS, scan_doc},
+    {"grouped", grouped, METH_VARARGS, grouped_doc},
     {"crc32c", crc32c, METH_VARARGS, crc32c_doc},
     {NULL, NULL, 0, NULL},
 };

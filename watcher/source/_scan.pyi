@@ -1,3 +1,9 @@
+from typing import Any
+
+import numpy.typing as npt
+
+_Array = npt.NDArray[Any]
+
 CHECKSUM: str
 
 def scan(
@@ -16,4 +22,7 @@ def scan(
     list[bytes],
     int,
 ]: ...
+def grouped(
+    tag: _Array, step: _Array, wall_time: _Array, value: _Array, rank: _Array
+) -> tuple[list[int], memoryview, memoryview, memoryview]: ...
 def crc32c(data: bytes, by_table: bool = False) -> int: ...

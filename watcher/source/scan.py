@@ -10,8 +10,9 @@ import os
 from typing import Final, Literal
 
 import numpy as np
+import numpy.typing as npt
 
-from watcher.model import Columns, no_points
+from watcher.model import Columns, Floats, Ints, no_points
 from watcher.source import _scan_py
 from watcher.source.framing import Scan, Stop
 
@@ -50,6 +51,28 @@ def scan(fd: int, offset: int, size: int, plugins: dict[str, str]) -> Scan:
     """
     serves = native_scan if SCANNER == "native" else _scan_py.scan
     return serves(fd, offset, size, plugins)
+
+
+def grouped(
+    points: Columns, rank: npt.NDArray[np.int32]
+) -> tuple[list[int], Ints, Floats, Floats]:
+    """Group points by ``rank[tag]``, in the order of recording within each.
+
+    Returns where the points of each rank end, and step, wall time and value.
+    """
+    if SCANNER == "native":
+        columns = (points.tag, points.step, points.wall_time, points.value, rank)
+        ends, step, wall, value = _scan.grouped(*map(np.ascontiguousarray, columns))
+        return (
+            ends,
+            np.frombuffer(step, np.int64),
+            np.frombuffer(wall, np.float64),
+            np.frombuffer(value, np.float64),
+        )
+    key = rank[points.tag]
+    order = np.argsort(key.astype(np.int16) if len(rank) < 1 << 15 else key, kind="stable")
+    at_ends: list[int] = np.cumsum(np.bincount(key, minlength=len(rank))).tolist()
+    return at_ends, points.step[order], points.wall_time[order], points.value[order]
 
 
 def described() -> str:
