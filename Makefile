@@ -6,6 +6,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
+SCANNER = setup.py watcher/source/_scan.c
 
 .PHONY: run test clean
 
@@ -18,15 +19,15 @@ test: $(VENV)/test.ok
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/run.ok: $(VENV)/bin/python pyproject.toml
+$(VENV)/run.ok: $(VENV)/bin/python pyproject.toml $(SCANNER)
 	@echo "installing the watcher into $(VENV) (once)"
 	$(PIP) install --editable .
 	@touch $@
 
-$(VENV)/test.ok: $(VENV)/bin/python pyproject.toml
+$(VENV)/test.ok: $(VENV)/bin/python pyproject.toml $(SCANNER)
 	@echo "installing the watcher and its test tools into $(VENV) (once)"
 	$(PIP) install --editable '.[dev]'
 	@touch $@ $(VENV)/run.ok
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build *.egg-info watcher/source/*.so

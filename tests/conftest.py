@@ -12,6 +12,8 @@ _SHARED = Path(__file__).resolve().parents[2] / "shared"
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let long tests be run longer than CI has time for."""
     parser.addoption("--kills", type=int, default=8, help="of a service, at random moments")
+    parser.addoption("--mutations", type=int, default=3000, help="broken files to compare")
+    parser.addoption("--first-mutation", type=int, default=0, help="the first one's number")
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +22,10 @@ def shared_dir() -> Path:
     if not _SHARED.is_dir():
         pytest.skip("needs the real logs in ../shared, which are not part of the project")
     return _SHARED
+
+
+@pytest.fixture
+def mutations(request: pytest.FixtureRequest) -> range:
+    """Numbers of the broken files that both scanners read."""
+    first = request.config.getoption("--first-mutation")
+    return range(first, first + request.config.getoption("--mutations"))

@@ -92,6 +92,10 @@ class Facts:
 
     def _add_tags(self, points: Columns) -> None:
         steps, walls, which = _by_tag(points)
+        if not self.tags:
+            self.tags = tuple(points.tags[i] for i in which.tolist())
+            self.steps, self.walls = steps, walls
+            return
         ids = {tag: i for i, tag in enumerate(self.tags)}
         fresh = [points.tags[i] for i in which.tolist() if points.tags[i] not in ids]
         if fresh:
@@ -127,16 +131,20 @@ def _by_tag(points: Columns) -> tuple[Ints, Floats, npt.NDArray[np.int32]]:
     key = points.tag.astype(np.int16) if len(points.tags) < 1 << 15 else points.tag
     order = np.argsort(key, kind="stable")
     tag = points.tag[order]
-    begin = np.flatnonzero(np.append(True, tag[1:] != tag[:-1]))
-    end = np.append(begin[1:], len(tag))
+    begin = np.concatenate(([0], np.flatnonzero(tag[1:] != tag[:-1]) + 1))
+    end = np.concatenate((begin[1:], [len(tag)]))
     step, wall = points.step[order], points.wall_time[order]
-    count = end - begin
-    steps = np.column_stack(
-        (count, step[begin], np.minimum.reduceat(step, begin), np.maximum.reduceat(step, begin))
-    )
-    second = np.where(count > 1, wall[np.minimum(begin + 1, end - 1)], np.nan)
-    before = np.where(count > 1, wall[np.maximum(end - 2, begin)], np.nan)
-    walls = np.column_stack((wall[begin], second, before, wall[end - 1]))
+    several = end - begin > 1
+    steps = np.empty((len(begin), 4), np.int64)
+    steps[:, _COUNT] = end - begin
+    steps[:, _FIRST] = step[begin]
+    steps[:, _LOW] = np.minimum.reduceat(step, begin)
+    steps[:, _HIGH] = np.maximum.reduceat(step, begin)
+    walls = np.empty((len(begin), 4))
+    walls[:, _BEGAN] = wall[begin]
+    walls[:, _SECOND] = np.where(several, wall[np.minimum(begin + 1, end - 1)], np.nan)
+    walls[:, _BEFORE_LAST] = np.where(several, wall[np.maximum(end - 2, begin)], np.nan)
+    walls[:, _LAST] = wall[end - 1]
     return steps, walls, tag[begin]
 
 
@@ -210,9 +218,8 @@ class _Stream:
 
     def take(self, facts: Facts) -> None:
         """Add what a file holds."""
-        for tag, row, wall in zip(facts.tags, facts.steps, facts.walls, strict=True):
-            count, first, low, high = (int(x) for x in row)
-            before, last = float(wall[_BEFORE_LAST]), float(wall[_LAST])
+        rows = zip(facts.tags, facts.steps.tolist(), facts.walls.tolist(), strict=True)
+        for tag, (count, first, low, high), (_, _, before, last) in rows:
             held = self.tags.get(tag)
             if held is None:
                 self.tags[tag] = _Tag(count, first, low, high, before, last)

@@ -37,6 +37,7 @@ from watcher.notify.base import Notifier, SendError, Whispers
 from watcher.notify.clicks import click_of, handle
 from watcher.notify.outbox import deliver
 from watcher.sdnotify import notify, watchdog_seconds
+from watcher.source import scan
 from watcher.source.logdir import Logdir
 from watcher.store import Store, exclusive
 from watcher.wiring import listeners, notifiers, plan_of, source_options
@@ -367,7 +368,12 @@ def serve(config: Config, *, config_path: Path | None = None, once: bool = False
         with service.running():
             notify("READY=1")
             engine = service.engine
-            log.info("watching roots=%d rules=%d", len(engine.roots), len(engine.plan.rules))
+            log.info(
+                "watching roots=%d rules=%d scanner=%r",
+                len(engine.roots),
+                len(engine.plan.rules),
+                scan.described(),
+            )
             service.wait(signals)
     return 0
 

@@ -53,7 +53,7 @@ def _installation() -> Iterator[Finding]:
             yield Finding(f"{name}: not installed; install the watcher again", good=False)
     from watcher.source import scan
 
-    yield Finding(f"scanner: {getattr(scan, 'SCANNER', 'numpy')}")
+    yield Finding(f"scanner: {scan.described()}")
 
 
 def _root(root: Root, now: WallTime) -> Iterator[Finding]:

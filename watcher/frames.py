@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import warnings
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from watcher.errors import DamageWarning
 from watcher.model import Ailment, Columns, Floats, Health, Ints, no_points
 from watcher.source.follow import News
 from watcher.source.logdir import ONE_SHOT, Logdir
+from watcher.source.scan import grouped
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,21 +54,27 @@ def read_scalars(
     """
     import pandas as pd
 
-    runs = [run for run in _runs(logdir, superseded) if len(run[1])]
+    runs = [(run, points) for run, points in _runs(logdir, superseded) if len(points)]
     tags = sorted({tag for _, points in runs for tag in points.tags})
     codes = {tag: code for code, tag in enumerate(tags)}
-    counts = [len(points) for _, points in runs]
-    tag = [np.array([codes[t] for t in p.tags], np.int32)[p.tag] for _, p in runs]
-    every = (p for _, p in runs)
-    columns = Columns((), *_stacked([tag, *zip(*map(_numbers, every), strict=True)], bool(runs)))
-    names = [run for run, _ in runs]
+    count = sum(len(points) for _, points in runs)
+    run_of, tag_of = np.empty(count, np.int32), np.empty(count, np.int32)
+    step, wall, value = np.empty(count, np.int64), np.empty(count), np.empty(count)
+    end = 0
+    for number, (_, points) in enumerate(runs):
+        begin, end = end, end + len(points)
+        by_tag, *columns = _by_tag(points)
+        run_of[begin:end] = number
+        tag_of[begin:end] = np.repeat([codes[tag] for tag, _ in by_tag], [n for _, n in by_tag])
+        for whole, part in zip((step, wall, value), columns, strict=True):
+            whole[begin:end] = part
     return pd.DataFrame(
         {
-            "run": _categories(np.repeat(np.arange(len(runs)), counts), names),
-            "tag": _categories(columns.tag, tags),
-            "step": columns.step,
-            "wall_time": columns.wall_time,
-            "value": columns.value,
+            "run": _categories(run_of, [run for run, _ in runs]),
+            "tag": _categories(tag_of, tags),
+            "step": step,
+            "wall_time": wall,
+            "value": value,
         },
         copy=False,
     )
@@ -85,12 +91,11 @@ def read_series(
 ) -> Iterator[Series]:
     """Yield the curves of ``read_scalars`` one by one, as arrays, ordered by run and tag."""
     for run, points in _runs(logdir, superseded):
-        cuts = np.flatnonzero(points.tag[1:] != points.tag[:-1]) + 1
-        bounds = [0, *cuts.tolist(), len(points)] if len(points) else []
-        for i, j in itertools.pairwise(bounds):
-            part = points.take(slice(i, j))
-            tag = points.tags[int(part.tag[0])]
-            yield Series(run, tag, part.step, part.wall_time, part.value)
+        by_tag, step, wall, value = _by_tag(points)
+        end = 0
+        for tag, count in by_tag:
+            begin, end = end, end + count
+            yield Series(run, tag, step[begin:end], wall[begin:end], value[begin:end])
 
 
 def wide(frame: pd.DataFrame) -> pd.DataFrame:
@@ -103,14 +108,14 @@ def wide(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _runs(logdir: str | os.PathLike[str], superseded: Superseded) -> list[tuple[str, Columns]]:
-    """Return each run directory's points, ordered by tag; runs in order. Warn of damage."""
+    """Return each run directory's points as recorded; runs in order. Warn of damage."""
     if superseded not in ("drop", "keep"):
         raise ValueError(f'superseded is "drop" or "keep", not {superseded!r}')
     found = []
     ailing: dict[str, list[Ailment]] = {}
     for key, news, ailments in Logdir([logdir], ONE_SHOT).files(SystemClock().now()):
         points = joined(n.points for n in news.values()) if superseded == "keep" else _last(news)
-        found.append((key.run, _by_tag(points)))
+        found.append((key.run, points))
         for ailment in ailments:
             ailing.setdefault(ailment.path, []).append(ailment)
     for path, said in ailing.items():
@@ -122,6 +127,9 @@ def _runs(logdir: str | os.PathLike[str], superseded: Superseded) -> list[tuple[
 
 def _last(news: dict[str, News]) -> Columns:
     """Return what is left of a directory when resumes and new attempts took back theirs."""
+    written = [n for n in news.values() if len(n.points)]
+    if len(written) == 1 and not written[0].starts:
+        return written[0].points  # nothing is there to take it back
     pieces = History().update(
         {name: New(n.points, n.starts) for name, n in news.items()}, lambda _: no_points()
     )
@@ -134,22 +142,12 @@ def _last(news: dict[str, News]) -> Columns:
     return joined(points for stream in sorted(streams) for points in streams[stream])
 
 
-def _by_tag(points: Columns) -> Columns:
-    """Sort by tag's name, keeping the order of recording within each."""
-    order = np.argsort(np.array(points.tags, object), kind="stable") if points.tags else None
-    if order is None:
-        return points
-    rank = np.empty(len(order), np.int16 if len(order) < 1 << 15 else np.int32)
-    rank[order] = np.arange(len(order))
-    return points.take(np.argsort(rank[points.tag], kind="stable"))
-
-
-def _numbers(points: Columns) -> tuple[Ints, Floats, Floats]:
-    return points.step, points.wall_time, points.value
-
-
-def _stacked(columns: list[Any], some: bool) -> list[Any]:
-    if not some:
-        empty = no_points()
-        return [empty.tag, *_numbers(empty)]
-    return [np.concatenate(column) for column in columns]
+def _by_tag(points: Columns) -> tuple[list[tuple[str, int]], Ints, Floats, Floats]:
+    """Order points by tag's name and then of recording; say how many points each tag has."""
+    names = sorted(range(len(points.tags)), key=points.tags.__getitem__)
+    rank = np.empty(len(names), np.int32)
+    rank[names] = np.arange(len(names))
+    ends, step, wall, value = grouped(points, rank)
+    counts = np.diff(ends, prepend=0).tolist()
+    by_tag = [(points.tags[i], n) for i, n in zip(names, counts, strict=True) if n]
+    return by_tag, step, wall, value

@@ -57,7 +57,10 @@ class Columns:
 
 def no_points() -> Columns:
     """Return columns without points."""
-    return Columns((), np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0), np.empty(0))
+    return _NO_POINTS
+
+
+_NO_POINTS = Columns((), np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0), np.empty(0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,16 @@ Both return the number of points. The reader's own cost is measured, without fra
 
 from __future__ import annotations
 
+import argparse
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from watcher.source import scan
 from watcher.source.logdir import ONE_SHOT, Logdir, SourceOptions
 
 
@@ -34,9 +38,38 @@ class Poll:
         return sum(len(batch.points) - batch.retained for batch in batches)
 
 
+def floor(tree: str) -> float:
+    """Return the seconds of a bare C loop over the same files; needs gcc and an x86-64."""
+    source = Path(__file__).with_name("floor.c")
+    files = sorted(str(p) for p in Path(tree).rglob("*tfevents*") if p.is_file())
+    with tempfile.TemporaryDirectory() as directory:
+        program = f"{directory}/floor"
+        subprocess.run(["gcc", "-O3", "-msse4.2", str(source), "-o", program], check=True)
+        said = subprocess.run([program, *files], check=True, capture_output=True, text=True)
+    return float(said.stdout.split()[1])
+
+
+def main() -> None:
+    """Read each tree several times; print the fastest, and how it stands to the floor."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("trees", nargs="+")
+    parser.add_argument("--floor", action="store_true", help="compare with a bare C loop")
+    parser.add_argument("--rounds", type=int, default=7)
+    asked = parser.parse_args()
+    print(f"scanner: {scan.described()}")
+    for tree in asked.trees:
+        times = []
+        for _ in range(asked.rounds):
+            begun = time.perf_counter()
+            count = read(tree)
+            times.append(time.perf_counter() - begun)
+        took = min(times)
+        said = f"{tree}: {count:,} points in {took * 1e3:.1f} ms, {count / took / 1e6:.2f} M/s"
+        if asked.floor:
+            least = floor(tree)
+            said += f", {took / least:.2f} times the floor of {least * 1e3:.1f} ms"
+        print(said)
+
+
 if __name__ == "__main__":
-    for tree in sys.argv[1:]:
-        begun = time.perf_counter()
-        count = read(tree)
-        took = time.perf_counter() - begun
-        print(f"{tree}: {count:,} points in {took:.3f} s, {count / took / 1e6:.2f} M/s")
+    main()

@@ -18,7 +18,8 @@ from tensorboard.compat.tensorflow_stub import dtypes
 
 from tests.source.growing import masked, record, scalar, session, tensor
 from watcher.source import events
-from watcher.source.scan import Scan, Stop, scan
+from watcher.source.framing import Scan, Stop
+from watcher.source.scan import scan
 
 
 def scanned(path: Path, data: bytes, plugins: dict[str, str] | None = None) -> Scan:
@@ -255,3 +256,14 @@ def test_metadata_in_a_large_record_without_a_tag_is_remembered_for_its_node(pat
     value.image.encoded_image_string = b"x" * 100_000
     found = scanned(path, event(value) + event(value) + tensor("n", 1, np.float32(1)))
     assert points(found) == []
+
+
+def test_each_hparams_end_is_told_however_it_is_written(path: Path) -> None:
+    value = Summary.Value(tag="_hparams_/session_end_info", simple_value=1)
+    value.metadata.plugin_data.plugin_name = "hparams"
+    value.metadata.plugin_data.content = b"\x1a\x02\x08\x01"
+    body = Event(wall_time=1.0, step=1, summary=Summary(value=[value])).SerializeToString()
+    for count in (2, 300):
+        found = scanned(path, record(body) * count)
+        assert found.ends == [b"\x1a\x02\x08\x01"] * count
+        assert len(found.points) == count

@@ -16,17 +16,9 @@ import numpy as np
 from watcher.attempts import joined
 from watcher.model import Ailment, Columns, Health, WallTime, no_points
 from watcher.source import events
+from watcher.source.framing import FRAME, HEADER, START, STOP, Scan, Stop, header_length
 from watcher.source.resync import goes_on, resync, sound, u32
-from watcher.source.scan import (
-    FRAME,
-    HEADER,
-    START,
-    STOP,
-    Scan,
-    Stop,
-    header_length,
-    scan,
-)
+from watcher.source.scan import scan
 
 _OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 _HEALTH = {

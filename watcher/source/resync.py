@@ -7,7 +7,8 @@ import os
 import numpy as np
 from google_crc32c import value as crc32c
 
-from watcher.source.scan import FRAME, HEADER, MAX_RECORD, Stop, header_length, masked, scan
+from watcher.source.framing import FRAME, HEADER, MAX_RECORD, Stop, header_length, masked
+from watcher.source.scan import scan
 
 _BLOCK = 1 << 20
 
