@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.source.faults import compiled
+
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -20,3 +22,9 @@ def shared_dir() -> Path:
     if not _SHARED.is_dir():
         pytest.skip("needs the real logs in ../shared, which are not part of the project")
     return _SHARED
+
+
+@pytest.fixture(scope="session")
+def faults(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library that makes calls fail below the program; skips where it cannot be made."""
+    return compiled(tmp_path_factory.mktemp("faults"))
