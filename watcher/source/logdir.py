@@ -31,15 +31,21 @@ from watcher.model import (
     no_points,
 )
 from watcher.source import follow
-from watcher.source.discover import DONE_MARKERS, Directory, Found, Look, Tree
+from watcher.source.discover import (
+    DONE_MARKERS,
+    LONGEST_PAUSE,
+    PAUSE,
+    Directory,
+    Found,
+    Look,
+    Tree,
+)
 from watcher.source.follow import Cursor, News
 
 AnyPath = str | os.PathLike[str]
 _HOT_FOR = (
     300.0  # seconds after it grew a file is opened at each poll, not only asked for its size
 )
-_BACK_OFF = 30.0  # seconds until a file with an error is tried again; doubles each time
-_MOST_BACK_OFF = 600.0
 _VERSION = 1
 _UNLIMITED = 1 << 62
 
@@ -204,7 +210,8 @@ class Logdir:
                         changed.append(name)
                         continue
                     del hot[path]
-                if path in trouble and trouble[path].retry_at > now:
+                failed = trouble.get(path)
+                if failed is not None and failed.retry_at > now:
                     continue
                 try:
                     info = ask(path)
@@ -219,6 +226,7 @@ class Logdir:
                     or info.st_size != cursor.size
                     or info.st_ino != cursor.inode
                     or cursor.first_look
+                    or failed is not None
                     or follow.due(cursor, now, grace)
                 ):
                     changed.append(name)
@@ -275,7 +283,7 @@ class Logdir:
         self, root: _Root, path: str, error: OSError, now: WallTime, ailments: list[Ailment]
     ) -> None:
         before = root.trouble.get(path)
-        wait = min(before.wait * 2, _MOST_BACK_OFF) if before else _BACK_OFF
+        wait = min(before.wait * 2, LONGEST_PAUSE) if before else PAUSE
         root.trouble[path] = _Trouble(now + wait, wait)
         detail = f"cannot be read ({error.strerror}); tried again with growing pauses"
         ailments.append(Ailment(path, follow.health(error), detail))
