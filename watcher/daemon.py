@@ -307,9 +307,8 @@ class Service:
         timer = threading.Timer(deadline, _die)
         timer.daemon = True
         timer.start()
-        hung = any(root.polling_since is not None for root in self.engine.roots.values())
-        if hung:  # a poll usually takes milliseconds: give it one more moment
-            hung = self._still_polling(_MOMENT)
+        self._scheduler.pause()  # no poll begins any more; one under way takes milliseconds ...
+        hung = self._still_polling(_MOMENT)  # ... unless its mount hangs
         self._scheduler.shutdown(wait=not hung)
         self._save()
         timer.cancel()

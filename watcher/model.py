@@ -107,6 +107,7 @@ class Health(enum.StrEnum):
     DAMAGED = "damaged records"
     TRUNCATED = "ends inside a record"
     CONCURRENT = "concurrent writers"
+    SKEWED = "clock skew"
 
 
 @dataclass(frozen=True, slots=True)

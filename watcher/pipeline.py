@@ -130,7 +130,8 @@ def tick(
         run = state.runs[key]
         run.alive |= recorded or key in seen_before
         for batches in rounds:
-            moment = Moment(now, state.judge_from, recorded)
+            live = all(b.seen_at == b.observed_at and not b.fresh for _, b in batches)
+            moment = Moment(now, -math.inf if live else state.judge_from, recorded)
             said += judging.absorb(run, batches, plan, moment)
         changed[key] = run
     said += _vanished(state, poll.batches, now, changed)

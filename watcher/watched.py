@@ -38,6 +38,7 @@ from watcher.series import Window
 IDLE = frozenset({RunState.FINISHED, RunState.ENDED, RunState.GONE})
 _LR_ENDED = 0.02  # a learning rate at 2 % of its peak is at the end of its schedule
 _LR_POINTS = 8  # fewer say nothing of a schedule
+_LEAP = 6 * 3600.0  # seconds; a longer gap is a clock that was set, or a run that was put off
 _SIBLINGS = 2  # finished neighbours that ended at the same step
 # what a framework writes once, when the training is over (HF Trainer)
 _SUMMARY_TAGS = ("train_runtime", "train/train_runtime", "total_flos", "train/total_flos")
@@ -48,16 +49,22 @@ class Pace:
     """How often the run writes, by its own clock. Gaps of a restart are no pauses of the run."""
 
     last: float = math.nan
+    came: float = math.nan  # when the newest bytes did, by our clock
     longest: float = 0.0
     interval: float = math.nan  # median seconds between writes, of the last 64
     recent: deque[float] = field(default_factory=lambda: deque(maxlen=64))
 
-    def take(self, wall: Floats, step: Ints) -> None:
-        """Note the seconds between steps: float64[n] and int64[n] in order."""
+    def take(self, wall: Floats, step: Ints, came: WallTime) -> None:
+        """Note the seconds between steps: float64[n] and int64[n] in order.
+
+        Where the run's clock stands still, ours has to do. A leap of it is no pause.
+        """
         at = wall[np.append(True, step[1:] != step[:-1])]
         gaps = np.diff(at, prepend=self.last) if math.isfinite(self.last) else np.diff(at)
-        self.last = float(at[-1])
-        gaps = gaps[gaps > 0]
+        if self.last == at[-1] == at[0]:
+            gaps = np.array([came - self.came])
+        self.last, self.came = float(at[-1]), came
+        gaps = gaps[(gaps > 0) & (gaps < _LEAP)]
         if len(gaps):
             self.longest = max(self.longest, float(gaps.max()))
             self.recent.extend(gaps[-64:].tolist())

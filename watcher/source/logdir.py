@@ -41,6 +41,7 @@ from watcher.source.discover import (
     Tree,
 )
 from watcher.source.follow import Cursor, News
+from watcher.source.skew import Skew
 
 AnyPath = str | os.PathLike[str]
 _HOT_FOR = (
@@ -109,6 +110,7 @@ class _Root:
         self.runs: dict[str, _Run] = {}  # by directory
         self.hot: dict[str, WallTime] = {}
         self.trouble: dict[str, _Trouble] = {}
+        self.skew = Skew()
 
 
 class Logdir:
@@ -144,6 +146,9 @@ class Logdir:
             for run, news in grown:
                 batches += self._batches(root, run, news, now, ailments)
             batches += gone
+            if (said := root.skew.news()) is not None:
+                state = Health.SKEWED if said else Health.OK
+                ailments.append(Ailment(root.path, state, said or "the clocks agree again"))
         return Poll(tuple(batches), tuple(self._changes(ailments)), unreachable)
 
     def files(self, now: WallTime) -> Iterator[tuple[RunKey, dict[str, News], list[Ailment]]]:
@@ -275,6 +280,8 @@ class Logdir:
                 if news.finished is not None:
                     run.finished[name] = news.finished
                 if known:
+                    if len(news.points):
+                        root.skew.take(float(news.points.wall_time[-1]), now)
                     root.hot[cursor.path] = now + _HOT_FOR
                     root.tree.stir(run.path, now)
         return found
