@@ -123,6 +123,7 @@ def _serve() -> None:
 
 
 NAMED = {
+    errno.ENOENT: "missing",
     errno.EACCES: "permission denied",
     errno.ESTALE: "stale file handle",
     errno.EIO: "input/output error",
