@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -94,7 +95,8 @@ def test_r12_clock_skew_is_estimated_and_told_once(tmp_path, skew):
     found = [a for a in training.ailments if a.health is Health.SKEWED]
     assert len(found) == (skew > 60 or skew < -900)
     if found:
-        assert f"{abs(skew):.0f} s" in found[0].detail
+        (told,) = re.findall(r"about (\d+) s", found[0].detail)
+        assert float(told) == pytest.approx(abs(skew), abs=60.0)  # of polling
         assert training.source.health[found[0].path] == found[0]
 
 

@@ -111,6 +111,7 @@ class _Root:
         self.hot: dict[str, WallTime] = {}
         self.trouble: dict[str, _Trouble] = {}
         self.skew = Skew()
+        self.polled_at: WallTime = 0.0
 
 
 class Logdir:
@@ -146,6 +147,7 @@ class Logdir:
             for run, news in grown:
                 batches += self._batches(root, run, news, now, ailments)
             batches += gone
+            root.polled_at = now
             if (said := root.skew.news()) is not None:
                 state = Health.SKEWED if said else Health.OK
                 ailments.append(Ailment(root.path, state, said or "the clocks agree again"))
@@ -281,7 +283,8 @@ class Logdir:
                     run.finished[name] = news.finished
                 if known:
                     if len(news.points):
-                        root.skew.take(float(news.points.wall_time[-1]), now)
+                        newest = float(news.points.wall_time[-1])
+                        root.skew.take(newest, root.polled_at, now)
                     root.hot[cursor.path] = now + _HOT_FOR
                     root.tree.stir(run.path, now)
         return found

@@ -1,9 +1,9 @@
 """How far are the training hosts' clocks from ours? Estimated from records as they come in.
 
-A record is stamped when it is made and seen when it was flushed, so a sample is the skew less a
-delay of seconds to minutes. The median of many is proof against a few absurd stamps. What is
-ahead of us by more than a minute cannot be delay; what is far behind may be: logs that are copied
-late look the same.
+What is new at a poll should be stamped between the poll before and this one, give or take a
+flush. How far outside it is stamped is a sample; the median of many is proof against a few absurd
+stamps. What is ahead of us cannot be delay; what is far behind may be: logs that are copied late
+look the same.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class Skew:
         self._samples: deque[float] = deque(maxlen=_SAMPLES)
         self._said = 0.0
 
-    def take(self, wall_time: float, now: WallTime) -> None:
-        """Note the newest record of a file that was seen to grow just now."""
+    def take(self, wall_time: float, before: WallTime, now: WallTime) -> None:
+        """Note the newest record of a file that grew between two polls."""
         if abs(wall_time - now) < ABSURD:  # a NaN is not
-            self._samples.append(wall_time - now)
+            self._samples.append(wall_time - min(max(wall_time, before), now))
 
     @property
     def seconds(self) -> float | None:
