@@ -15,7 +15,7 @@ from watcher.checkpoint import load_checkpoint, save_checkpoint
 from watcher.clock import Clock
 from watcher.model import Ailment, AlertState, Notice, Poll, RunKey, Transition, WallTime
 from watcher.picture import picture
-from watcher.pipeline import KnownRun, Plan, State, tick
+from watcher.pipeline import KnownRun, Plan, State, release, tick
 from watcher.routing import Heard, HeardKey, Route, queue, remember, without_resolved
 from watcher.source.logdir import Logdir
 from watcher.source.saves import find_checkpoint
@@ -24,6 +24,7 @@ from watcher.watched import Watched
 
 log = logging.getLogger(__name__)
 
+KEPT = 500  # curves of runs that are over, 40 kB at most each, for charts and late growth
 HUNG = 60.0  # seconds without an answer after which a root counts as unreachable
 
 
@@ -36,6 +37,7 @@ class Root:
     state: State
     owed: list[Transition] = field(default_factory=list)
     changed: dict[RunKey, Watched] = field(default_factory=dict)
+    wanted: set[RunKey] = field(default_factory=set)  # directories to be read from the start
     polling_since: float | None = None  # monotonic seconds
 
 
@@ -74,6 +76,14 @@ class Engine:
         StoreError: not committed, and kept for the next tick.
         """
         root = self.roots[path]
+        queued = self._take(root, self._read(root))
+        if root.wanted:
+            root.source.reread(root.wanted)
+            root.wanted.clear()
+            queued += self._take(root, self._read(root))
+        return queued
+
+    def _read(self, root: Root) -> Poll:
         root.polling_since = self._clock.monotonic()
         try:
             poll = root.source.poll(self._clock.now())
@@ -81,7 +91,7 @@ class Engine:
             root.polling_since = None
         for ailment in poll.ailments:
             _log_ailment(ailment)
-        return self._take(root, poll)
+        return poll
 
     def check_hung(self) -> None:
         """Count a root whose poll does not come back as unreachable: one alert, not thousands."""
@@ -96,6 +106,8 @@ class Engine:
         with self._lock:
             now = self._clock.now()
             outcome = tick(root.state, poll, self.plan, now)
+            root.wanted |= outcome.wanted
+            release(root.state, now, KEPT)
             root.owed += [_with_checkpoint(one, root.state) for one in outcome.transitions]
             root.changed |= {run.key: run for run in outcome.changed}
             notices = queue(
@@ -149,12 +161,12 @@ class Engine:
     # ---------------------------------------------------------------- over a restart
 
     def save(self, path: Path) -> None:
-        """Save windows and cursors together. Roots with a poll under way are left out."""
+        """Save windows and cursors together. Roots with reading under way are left out."""
         with self._lock:
             payload = {
                 root.path: (root.source.snapshot(), root.state.runs, root.state.places)
                 for root in self.roots.values()
-                if root.polling_since is None
+                if root.polling_since is None and not root.wanted
             }
             save_checkpoint(path, payload)
 

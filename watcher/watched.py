@@ -108,6 +108,7 @@ class Watched:
     points: int = 0
     concluded: str = ""  # what its own points say of its completion, as of the newest
     plan_version: int = -1  # of the plan its rules were tied by
+    released: bool = False  # its curves were given up until it writes again
 
     def __getstate__(self) -> dict[str, object]:
         """Leave out how the rules were tied: they are code and config, and tied anew."""
@@ -163,6 +164,21 @@ class Watched:
     def firing(self) -> list[Alert]:
         """Alerts that fire, of any attempt."""
         return [a for a in self.alerts.values() if a.state is AlertState.FIRING]
+
+    # ---------------------------------------------------------------- when it is long over
+
+    def release(self) -> None:
+        """Give up the curves of a run that is over: it stays as the store knows it."""
+        for held in (self.counts, self.assigned, self.windows, self.bounds):
+            held.clear()
+        self.pace.recent.clear()
+        self.pace.last, self.traits = math.nan, Traits()
+        self.points, self.plan_version, self.released = 0, -1, True
+
+    def wake(self) -> None:
+        """Make ready for the whole history, which is judged from where it was given up."""
+        self.members.clear()
+        self.released = False
 
     # ---------------------------------------------------------------- new tries and resumes
 

@@ -153,6 +153,18 @@ class Logdir:
                 ailments.append(Ailment(root.path, state, said or "the clocks agree again"))
         return Poll(tuple(batches), tuple(self._changes(ailments)), unreachable)
 
+    def reread(self, directories: Iterable[RunKey]) -> None:
+        """Give out everything in these run directories once more, at the next polls."""
+        wanted = {key.run for key in directories}
+        for root in self._roots.values():
+            for run in root.runs.values():
+                if run.key.run not in wanted:
+                    continue
+                run.history, run.attempts = History(), {}
+                for name, cursor in run.cursors.items():
+                    # damage in what was read before was settled then
+                    run.cursors[name] = Cursor(cursor.path, aged_size=cursor.offset)
+
     def files(self, now: WallTime) -> Iterator[tuple[RunKey, dict[str, News], list[Ailment]]]:
         """Read everything there is, a run directory at a time, without settling attempts.
 
