@@ -224,12 +224,12 @@ class Logdir:
             changed = []
             for name, cursor in run.cursors.items():
                 path = cursor.path
-                if path in hot:
+                if hot and path in hot:
                     if hot[path] > now:
                         changed.append(name)
                         continue
                     del hot[path]
-                failed = trouble.get(path)
+                failed = trouble.get(path) if trouble else None
                 if failed is not None and failed.retry_at > now:
                     continue
                 try:
@@ -246,7 +246,7 @@ class Logdir:
                     or info.st_ino != cursor.inode
                     or cursor.first_look
                     or failed is not None
-                    or follow.due(cursor, now, grace)
+                    or (cursor.stuck_since is not None and follow.due(cursor, now, grace))
                 ):
                     changed.append(name)
             if changed:
