@@ -107,7 +107,7 @@ class Engine:
             now = self._clock.now()
             outcome = tick(root.state, poll, self.plan, now)
             root.wanted |= outcome.wanted
-            release(root.state, now, KEPT)
+            release(root.state, now, KEPT // len(self.roots))
             root.owed += [_with_checkpoint(one, root.state) for one in outcome.transitions]
             root.changed |= {run.key: run for run in outcome.changed}
             notices = queue(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -38,6 +37,7 @@ from watcher.series import Window
 IDLE = frozenset({RunState.FINISHED, RunState.ENDED, RunState.GONE})
 _LR_ENDED = 0.02  # a learning rate at 2 % of its peak is at the end of its schedule
 _LR_POINTS = 8  # fewer say nothing of a schedule
+_RECENT = 64  # gaps
 _LEAP = 6 * 3600.0  # seconds; a longer gap is a clock that was set, or a run that was put off
 _SIBLINGS = 2  # finished neighbours that ended at the same step
 # what a framework writes once, when the training is over (HF Trainer)
@@ -51,8 +51,8 @@ class Pace:
     last: float = math.nan
     came: float = math.nan  # when the newest bytes did, by our clock
     longest: float = 0.0
-    interval: float = math.nan  # median seconds between writes, of the last 64
-    recent: deque[float] = field(default_factory=lambda: deque(maxlen=64))
+    interval: float = math.nan  # median seconds between writes, of the last of them
+    recent: list[float] = field(default_factory=list)
 
     def take(self, wall: Floats, step: Ints, came: WallTime) -> None:
         """Note the seconds between steps: float64[n] and int64[n] in order.
@@ -67,7 +67,7 @@ class Pace:
         gaps = gaps[(gaps > 0) & (gaps < _LEAP)]
         if len(gaps):
             self.longest = max(self.longest, float(gaps.max()))
-            self.recent.extend(gaps[-64:].tolist())
+            self.recent = [*self.recent, *gaps[-_RECENT:].tolist()][-_RECENT:]
             self.interval = statistics.median(self.recent)
 
 
@@ -171,7 +171,7 @@ class Watched:
         """Give up the curves of a run that is over: it stays as the store knows it."""
         for held in (self.counts, self.assigned, self.windows, self.bounds):
             held.clear()
-        self.pace.recent.clear()
+        self.pace.recent = []
         self.pace.last, self.traits = math.nan, Traits()
         self.points, self.plan_version, self.released = 0, -1, True
 

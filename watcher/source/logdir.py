@@ -200,8 +200,11 @@ class Logdir:
                 run.cursors[name] = Cursor(os.path.join(directory.path, name))
         batches = []
         for directory in found.gone:
+            self._health.pop(directory.path, None)
             gone = root.runs.pop(directory.path, None)
             if gone is not None:
+                for cursor in gone.cursors.values():
+                    self._drop(root, cursor.path)
                 batches += [self._empty(gone, stream, now, gone=True) for stream in _streams(gone)]
         for directory in found.marked:
             run = root.runs.get(directory.path)
@@ -333,13 +336,16 @@ class Logdir:
             for name, cursor in list(run.cursors.items()):
                 if not os.path.lexists(cursor.path):
                     del run.cursors[name]
-                    root.trouble.pop(cursor.path, None)
-                    root.hot.pop(cursor.path, None)
-                    self._health.pop(cursor.path, None)
+                    self._drop(root, cursor.path)
                 elif not os.path.exists(cursor.path):
                     error = FileNotFoundError(errno.ENOENT, "its target is gone")
                     self._failed(root, cursor.path, error, now, ailments)
         return batches
+
+    def _drop(self, root: _Root, path: str) -> None:
+        """Forget what was held about a file that is gone."""
+        for held in (root.trouble, root.hot, self._health):
+            held.pop(path, None)
 
     # ---------------------------------------------------------------- batches
 
