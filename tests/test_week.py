@@ -23,7 +23,7 @@ def test_a_week_of_runs_loses_none_and_leaves_nothing_open(tmp_path):
 
 
 def _nothing_piles_up(week: Week) -> None:
-    """What was removed is gone from every table, and of runs that are over only some hold curves."""
+    """What was removed is gone from every table, and some runs that are over hold no curves."""
     for root in week.engine.roots.values():
         source = root.source._roots[root.path]
         there = {one.name for one in week.trainings if not one.gone and one.root == root.path}

@@ -17,6 +17,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, Sessi
 from tests.source.growing import NAME, GrowingFile, record, scalar, session
 from watcher.errors import LogdirError
 from watcher.model import Batch, Health, Poll
+from watcher.source.discover import Look, Tree
 from watcher.source.logdir import ONE_SHOT, Logdir, SourceOptions, read_once
 
 NOW = time.time()
@@ -154,6 +155,29 @@ def test_r10_a_directory_whose_mtime_does_not_change_is_listed_all_the_same(
     os.utime(tmp_path / "run", (1000, 1000))
     found = [steps(logdir.poll(NOW + i)) for i in range(1, 25)]
     assert {"run": [0, 1]} in found
+
+
+def test_r10_directories_where_something_happens_are_looked_at_ten_times_as_often(
+    tmp_path: Path,
+) -> None:
+    for i in range(640):
+        (tmp_path / f"r{i:03d}").mkdir()
+    old = GrowingFile(tmp_path / "r000").scalars("a", range(1))
+    for directory in tmp_path.iterdir():
+        os.utime(directory, (1000, 1000))
+    tree = Tree(str(tmp_path), Look())
+    tree.sweep(NOW)
+    tree.stir(str(old.path.parent), NOW)
+    for i in range(40):
+        tree.sweep(NOW + i)
+    looks = sorted(d.looks for d in tree.directories.values() if d.run != ".")
+    assert looks[-1] == tree.directories[str(old.path.parent)].looks >= 40
+    assert 1 <= looks[0] <= looks[-2] <= 4
+    late = GrowingFile(tmp_path / "r639")
+    found = [tree.sweep(NOW + 40 + i).files for i in range(25)]
+    assert [file for one in found for file in one] == [
+        (tree.directories[str(late.path.parent)], NAME)
+    ]
 
 
 def test_r10_an_idle_poll_of_many_runs_is_cheap(tmp_path: Path) -> None:
