@@ -65,6 +65,7 @@ class Signs:
     """What a run's files say about its end, beside the scalars."""
 
     finished: str = ""  # why the run counts as complete ("HParams session ended"), "" if no sign
+    ignored: int = 0  # values that look like scalars and are not one number
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,7 @@ class Member:
 
     attempt: int
     tags: set[str] = field(default_factory=set)
+    ignored: int = 0  # values in its files that gave no point
 
 
 @dataclass(slots=True)
@@ -202,6 +203,7 @@ class Watched:
                 self._forget(member, prefix, batch)
             if batch.superseded_from is not None:
                 said += self._supersede(batch.superseded_from, now)
+        member.ignored = batch.signs.ignored
         member.tags.update(prefix + tag for tag in batch.points.tags)
         self.seen_at = max(self.seen_at, batch.seen_at)
         self.finished = batch.signs.finished or ("" if len(batch.points) else self.finished)

@@ -8,13 +8,15 @@ import shutil
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.plugins.hparams.api_pb2 import STATUS_SUCCESS
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
 
-from tests.source.growing import NAME, GrowingFile, record, scalar, session
+from tests.source.growing import NAME, GrowingFile, record, scalar, session, tensor
 from watcher.errors import LogdirError
 from watcher.model import Batch, Health, Poll
 from watcher.source.discover import Look, Tree
@@ -322,3 +324,13 @@ def test_names_that_are_not_utf8_are_shown_with_escapes(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9")
     GrowingFile(tmp_path / name).scalars("a", range(1))
     assert steps(read_once([tmp_path])) == {"caf\\xe9": [0]}
+
+
+def test_values_that_give_nothing_are_counted_with_the_run(tmp_path: Path) -> None:
+    file = GrowingFile(tmp_path / "run").scalars("a", range(2))
+    file.write(tensor("a", 2, np.zeros(3, np.float32), "scalars"), record(b"\x2a\x7f"))
+    file.write(tensor("b", 2, TensorProto(dtype=3, int_val=[1, 2])))
+    logdir = Logdir([tmp_path])
+    assert only(logdir.poll(NOW)).signs.ignored == 3
+    file.scalars("a", range(3, 4))
+    assert only(logdir.poll(NOW + 1)).signs.ignored == 3

@@ -61,6 +61,7 @@ class Cursor:
     device: int = 0
     unchecked: int = -1  # start of the last record if its body was stepped over
     points: int = 0  # given out so far
+    ignored: int = 0  # values and records that gave no point, though they look as if
     skipped: int = 0  # bytes
     stuck_since: WallTime | None = None  # since when nothing after ``offset`` can be read
     changed_at: WallTime = 0.0  # when it was last seen to have changed
@@ -172,7 +173,7 @@ def whole(path: str, offset: int, plugins: dict[str, str]) -> Columns:
 def _restart(cursor: Cursor) -> None:
     for name, value in (("offset", 0), ("crc", 0), ("unchecked", -1), ("points", 0)):
         setattr(cursor, name, value)
-    cursor.skipped = cursor.searched = cursor.aged_size = 0
+    cursor.skipped = cursor.searched = cursor.aged_size = cursor.ignored = 0
     cursor.stuck_since, cursor.reported, cursor.first_look = None, False, True
 
 
@@ -198,6 +199,7 @@ def _read(
     while True:
         found = scan(fd, cursor.offset, size, plugins)
         points = _signs(found, news, count)
+        cursor.ignored += found.ignored + len(found.points) - len(points)
         parts.append(points)
         count += len(points)
         moved = found.offset != cursor.offset

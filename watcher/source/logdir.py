@@ -417,7 +417,8 @@ class Logdir:
         for name in sorted(run.finished, key=file_order):
             if not first[0] or file_order(name) >= file_order(first[0]):
                 said = run.finished[name]
-        return Signs(said or (f"found {run.marker}" if run.marker else ""))
+        ignored = sum(cursor.ignored for cursor in run.cursors.values())
+        return Signs(said or (f"found {run.marker}" if run.marker else ""), ignored)
 
     def _changes(self, ailments: list[Ailment]) -> Iterator[Ailment]:
         """Remember what ails; pass on what is new."""
