@@ -84,6 +84,18 @@ def test_r12_a_clock_that_is_off_hides_no_nan_that_came_live(training):
     assert training.told() == [("LossNaN", 41)]
 
 
+def test_r12_a_clock_that_is_off_hides_no_nan_among_many_points_of_one_poll(training):
+    training.train(40)
+    for loss in (0.5, math.nan, *[0.5] * 30):
+        training.now += 2.0
+        training.step += 1
+        training.log.add(training.step, {"train/loss": loss}, training.now + training.skew)
+    training.wait(1)
+    said = [(t.alert.state, t.alert.onset_step) for t in training.said]
+    assert said[0] == (AlertState.FIRING, 42)
+    assert (AlertState.RESOLVED, 42) in said
+
+
 @pytest.mark.parametrize("skew", [-HOUR, -45.0, -300.0, 0.0, 30.0, 3 * HOUR])
 def test_r12_clock_skew_is_estimated_and_told_once(tmp_path, skew):
     training = Training(tmp_path, skew)

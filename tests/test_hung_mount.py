@@ -66,6 +66,7 @@ def test_r13_an_unreachable_root_is_one_alert_and_none_about_its_runs(service):
     service.train("../hung/run", 20)
     service.train("a", 20)
     service.start()
+    service.wait(lambda: any(call == "pread" for call, _, _ in service.disk.calls()))
     service.disk.on("stat", errno.ENOTCONN, service.hung)
     service.wait(lambda: service.said("CRITICAL", "RootUnreachable", "not connected"))
     service.wait(lambda: service.said("Stalled", " a "))

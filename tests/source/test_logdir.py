@@ -106,11 +106,14 @@ def test_r9_links_are_followed_as_told_and_a_directory_is_read_once(tmp_path: Pa
     (root / "up").symlink_to(tmp_path)
     (root / "linked").mkdir()
     (root / "linked" / NAME).symlink_to(root / "run" / NAME)
+    (root / "out").mkdir()
+    (root / "out" / NAME).symlink_to(outside / "far" / NAME)
     inside = {"run": [0, 1], "linked": [0, 1]}
     assert steps(Logdir([root]).poll(NOW)) == inside
     within = Logdir([root], SourceOptions(symlinks="within-root"))
     assert steps(within.poll(NOW)) == inside
-    assert steps(read_once([root])) == inside | {"aa/far": [0, 1, 2]}
+    far = {"aa/far": [0, 1, 2], "out": [0, 1, 2]}
+    assert steps(read_once([root])) == inside | far
 
 
 @pytest.mark.parametrize("ending", [".tmp", ".partial", "~", ".gz"])
@@ -142,7 +145,22 @@ def test_r10_points_a_poll_are_bounded_and_each_run_has_its_turn(tmp_path: Path)
     found: dict[str, list[int]] = {}
     for i in range(4):
         found |= steps(logdir.poll(NOW + i))
+        assert logdir.behind
     assert found == {f"r{i}": list(range(10)) for i in range(4)}
+    assert logdir.poll(NOW + 4) == Poll(())
+    assert not logdir.behind
+
+
+def test_r10_run_directories_first_read_in_one_poll_are_bounded(tmp_path: Path) -> None:
+    for i in range(7):
+        GrowingFile(tmp_path / f"r{i}").scalars("a", range(2))
+    logdir = Logdir([tmp_path], SourceOptions(points_per_poll=15_000))
+    assert [len(logdir.poll(NOW + i).batches) for i in range(4)] == [3, 3, 1, 0]
+    assert not logdir.behind
+    held = Logdir([tmp_path], SourceOptions(points_per_poll=15_000))
+    held.restore(logdir.snapshot())
+    held.poll(NOW + 5)
+    assert not held.behind
 
 
 def test_r10_a_directory_whose_mtime_does_not_change_is_listed_all_the_same(

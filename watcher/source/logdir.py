@@ -48,6 +48,7 @@ _HOT_FOR = (
     300.0  # seconds after it grew a file is opened at each poll, not only asked for its size
 )
 _VERSION = 1
+_FIRST_SIGHT = 5_000  # points that a run directory counts for when it is first read
 _UNLIMITED = 1 << 62
 
 
@@ -125,6 +126,7 @@ class Logdir:
         self._options = options
         self._roots = {os.fspath(root): _Root(os.fspath(root), options) for root in roots}
         self._health: dict[str, Ailment] = {}
+        self.behind = False  # the last poll left something for the next
 
     @property
     def health(self) -> Mapping[str, Ailment]:
@@ -136,11 +138,13 @@ class Logdir:
         batches: list[Batch] = []
         ailments: list[Ailment] = []
         unreachable: dict[str, str] = {}
+        self.behind = False
         for name, root in self._roots.items():
             found = root.tree.sweep(now)
             if found.unreachable:
                 unreachable[name] = found.unreachable
                 continue
+            self.behind |= not root.tree.complete
             ailments += found.ailments
             batches += self._discovered(root, found, now)
             grown, gone = self._grown(root, now, ailments)
@@ -253,11 +257,15 @@ class Logdir:
                 ):
                     changed.append(name)
             if changed:
+                first = not run.attempts and run.cursors[changed[0]].first_look
                 news = self._read(root, run, sorted(changed, key=file_order), now, ailments)
                 if news:
                     grown.append((run, news))
                     points += sum(len(n.points) for n in news.values())
+                if first:  # its windows are made, which costs more than its points
+                    points += _FIRST_SIGHT
                 if points >= limit:
+                    self.behind = True
                     self._put_last(root, run)
                     break
         return grown, self._missing(root, missing, now, ailments)
