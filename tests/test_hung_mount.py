@@ -73,3 +73,4 @@ def test_r13_an_unreachable_root_is_one_alert_and_none_about_its_runs(service):
     assert service.stop(signal.SIGTERM) == 0
     assert len(service.said("RootUnreachable")) == 1
     assert len(service.said("Stalled")) == 1
+    assert service.alerts().keys() == {(".", "RootUnreachable"), ("a", "Stalled")}
