@@ -137,7 +137,7 @@ def test_r13_a_root_that_cannot_be_listed_is_unreachable_and_nothing_is_gone(
 
 def test_r3_a_short_read_loses_nothing(house: House) -> None:
     house.poll()
-    house.disk.on("pread", "short", house.good.path, times=3)  # the third is of the records
+    house.disk.on("pread", "short", house.good.path, times=4)  # the fourth is of the records
     house.good.scalars("a", range(2, 500))
     assert steps(house.poll()) == {"good": list(range(2, 500))}
     house.disk.on("pread", "short", house.bad.path, times=20)
