@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import math
 import signal
 import time
 from pathlib import Path
 
 import pytest
 
+from tests.logs import EventLog
 from tests.source.faults import BadDisk
 from tests.test_end_to_end import Service
 
@@ -74,3 +76,21 @@ def test_r13_an_unreachable_root_is_one_alert_and_none_about_its_runs(service):
     assert len(service.said("RootUnreachable")) == 1
     assert len(service.said("Stalled")) == 1
     assert service.alerts().keys() == {(".", "RootUnreachable"), ("a", "Stalled")}
+
+
+def test_r13_a_mount_that_hangs_while_a_checkpoint_is_looked_for_holds_up_no_other_root(service):
+    log = EventLog(service.hung / "run", time.time())
+    for step in range(20):
+        log.add(step, {"train/loss": 2 * 0.97**step}, time.time())
+    service.start()
+    service.wait(lambda: any(call == "pread" for call, _, _ in service.disk.calls()))
+    time.sleep(3)  # until the directory counts as settled, and is not listed at each poll
+    service.disk.on("opendir", "hang", service.hung / "run")
+    log.add(20, {"train/loss": math.nan}, time.time())
+    log.close()
+    service.wait(lambda: any(call == "opendir" for call, _, _ in service.disk.calls()))
+    service.train("a", 20, nan_from=12)
+    service.wait(lambda: service.said("CRITICAL", "NaN", " a "))
+    begun = time.monotonic()
+    assert service.stop(signal.SIGTERM) == 0
+    assert time.monotonic() - begun < 8.0

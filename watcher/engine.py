@@ -103,13 +103,20 @@ class Engine:
                 self._take(root, Poll((), unreachable={root.path: why}))
 
     def _take(self, root: Root, poll: Poll) -> int:
+        """Tick and commit. In between the mount is asked for checkpoints: it may hang, so that
+        is done without the lock, and only by the thread that polls the root.
+        """
         with self._lock:
             now = self._clock.now()
             outcome = tick(root.state, poll, self.plan, now)
             root.wanted |= outcome.wanted
-            release(root.state, now, KEPT // len(self.roots))
-            root.owed += [_with_checkpoint(one, root.state) for one in outcome.transitions]
+            root.owed += outcome.transitions
             root.changed |= {run.key: run for run in outcome.changed}
+        reachable = root.path not in poll.unreachable
+        saved = self._checkpoints(root, outcome.transitions) if reachable else {}
+        with self._lock:
+            root.owed = [_with_checkpoint(one, root.state, saved) for one in root.owed]
+            release(root.state, now, KEPT // len(self.roots))
             notices = queue(
                 root.owed,
                 root.state.alerts(),
@@ -123,6 +130,25 @@ class Engine:
             if root.changed or root.owed or notices:
                 self._commit(root, notices, now)
             return len(notices)
+
+    def _checkpoints(self, root: Root, said: Sequence[Transition]) -> dict[str, str]:
+        """Look for the checkpoint to go back to, for each alert that begins to fire.
+
+        Looked for once, by the thread that just read the root: a sender never waits for a mount.
+        """
+        root.polling_since = self._clock.monotonic()
+        try:
+            return {
+                one.alert.fingerprint: find_checkpoint(
+                    one.alert.root, one.alert.run, one.alert.best_step
+                )
+                for one in said
+                if one.alert.state is AlertState.FIRING
+                and not one.escalated
+                and one.alert.best_step is not None
+            }
+        finally:
+            root.polling_since = None
 
     def _commit(self, root: Root, notices: tuple[Notice, ...], now: WallTime) -> None:
         heard = remember(notices, self._heard)
@@ -193,22 +219,16 @@ def restore(
     return found
 
 
-def _with_checkpoint(said: Transition, state: State) -> Transition:
-    """Name the checkpoint to go back to in an alert that begins to fire.
-
-    Looked for once, by the thread that just read the root: a sender never waits for a mount.
-    """
-    alert = said.alert
-    if alert.state is not AlertState.FIRING or said.escalated or alert.best_step is None:
+def _with_checkpoint(said: Transition, state: State, saved: Mapping[str, str]) -> Transition:
+    """Name the checkpoint to go back to in an alert that begins to fire."""
+    alert, path = said.alert, saved.get(said.alert.fingerprint, "")
+    if not path or alert.state is not AlertState.FIRING or said.escalated:
         return said
-    path = find_checkpoint(alert.root, alert.run, alert.best_step)
-    if not path:
-        return said
-    alert = replace(alert, checkpoint=path)
     run = state.runs.get(alert.slot.run)
-    if run is not None and alert.slot in run.alerts:
-        run.alerts[alert.slot] = replace(run.alerts[alert.slot], checkpoint=path)
-    return replace(said, alert=alert)
+    held = run.alerts.get(alert.slot) if run is not None else None
+    if run is not None and held is not None and held.fingerprint == alert.fingerprint:
+        run.alerts[alert.slot] = replace(held, checkpoint=path)
+    return replace(said, alert=replace(alert, checkpoint=path))
 
 
 def _known(root: str, saved: Saved) -> dict[RunKey, KnownRun]:
