@@ -198,3 +198,15 @@ def test_r2_a_grown_file_is_opened_asked_read_and_closed_and_no_two_at_once(
             at_once += {"open": 1, "close": -1}.get(call, 0)
             most = max(most, at_once)
     assert (most, at_once) == (1, 0)
+
+
+def test_an_idle_poll_makes_hardly_more_than_one_system_call_a_known_run(house: House) -> None:
+    for i in range(1000):
+        GrowingFile(house.root / f"team{i % 7}" / f"r{i}").scalars("a", range(1))
+    for directory in (house.root, *house.root.iterdir(), *house.root.glob("*/r*")):
+        os.utime(directory, (1000, 1000))  # settled long ago
+    house.poll()
+    house.disk.calls()
+    for _ in range(4):
+        assert house.poll().batches == ()
+    assert len(house.disk.calls()) <= 4 * 1.05 * 1002
