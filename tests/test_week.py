@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+
 from tests.bench.week import Week, descriptors, rss
 
 
 def test_a_week_of_runs_loses_none_and_leaves_nothing_open(tmp_path):
+    gc.collect()  # what other tests left open is not ours
     open_before = descriptors()
     week = Week(tmp_path, runs=200, polls=160, seed=3)
     half, most = 0.0, 0
@@ -19,7 +22,7 @@ def test_a_week_of_runs_loses_none_and_leaves_nothing_open(tmp_path):
     assert rss() - half < 15.0
     _nothing_piles_up(week)
     week.close()
-    assert descriptors() == open_before
+    assert descriptors() <= open_before
 
 
 def _nothing_piles_up(week: Week) -> None:
