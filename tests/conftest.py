@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.source.faults import compiled
+
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -29,3 +31,9 @@ def mutations(request: pytest.FixtureRequest) -> range:
     """Numbers of the broken files that both scanners read."""
     first = request.config.getoption("--first-mutation")
     return range(first, first + request.config.getoption("--mutations"))
+
+
+@pytest.fixture(scope="session")
+def faults(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library that makes calls fail below the program; skips where it cannot be made."""
+    return compiled(tmp_path_factory.mktemp("faults"))

@@ -49,8 +49,8 @@ rules:
 class Service:
     """One service process on a state directory; what it says is kept line by line."""
 
-    def __init__(self, home: Path) -> None:
-        self.home, self.lines = home, []
+    def __init__(self, home: Path, env: dict[str, str] | None = None) -> None:
+        self.home, self.lines, self.env = home, [], env
         (home / "logs").mkdir(exist_ok=True)
         (home / "pack.yaml").write_text(PACK)
         (home / "config.toml").write_text(
@@ -62,11 +62,11 @@ class Service:
     def start(self) -> None:
         command = [*WATCHER, "run", "-c", str(self.home / "config.toml")]
         self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.env
         )
         self.reader = threading.Thread(target=self._read)
         self.reader.start()
-        self.wait(lambda: self.said("watching roots=1"))
+        self.wait(lambda: self.said("watching roots="))
 
     def _read(self) -> None:
         for line in self.process.stdout:

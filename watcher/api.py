@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from watcher import replay
 from watcher.model import Ailment, Alert, AlertState, Poll, Rule, WallTime
 from watcher.pipeline import Plan, State, tick
 from watcher.rules import default_rules, load_packs
-from watcher.source.logdir import Logdir, SourceOptions, read_once
+from watcher.source.logdir import ONE_SHOT, Logdir, SourceOptions, read_once
 from watcher.watched import Watched
 
 AnyPath = str | os.PathLike[str]
+_WHOLE = replace(
+    ONE_SHOT, corrupt_grace=SourceOptions().corrupt_grace
+)  # all that is new, each time
 Rules = Sequence[Rule | AnyPath]
 
 
@@ -70,7 +73,7 @@ class Session:
     """
 
     def __init__(self, logdir: AnyPath, rules: Rules | None = None) -> None:
-        self._source = Logdir([os.fspath(logdir)], SourceOptions(symlinks="always"))
+        self._source = Logdir([os.fspath(logdir)], _WHOLE)
         self._plan = Plan(_chosen(rules))
         self._state = State()
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -94,7 +94,7 @@ class Facts:
         steps, walls, which = _by_tag(points)
         if not self.tags:
             self.tags = tuple(points.tags[i] for i in which.tolist())
-            self.steps, self.walls = steps, walls
+            self.steps, self.walls = _rows(*steps), _rows(*walls)
             return
         ids = {tag: i for i, tag in enumerate(self.tags)}
         fresh = [points.tags[i] for i in which.tolist() if points.tags[i] not in ids]
@@ -105,47 +105,50 @@ class Facts:
             self.steps = np.vstack((self.steps, np.tile(empty, (len(fresh), 1))))
             self.walls = np.vstack((self.walls, np.full((len(fresh), 4), np.nan)))
         row = np.array([ids[points.tags[i]] for i in which.tolist()])
-        old, held = self.steps[row], self.walls[row]
-        self.steps[row] = np.column_stack(
-            (
-                old[:, _COUNT] + steps[:, _COUNT],
-                np.where(old[:, _COUNT] > 0, old[:, _FIRST], steps[:, _FIRST]),
-                np.minimum(old[:, _LOW], steps[:, _LOW]),
-                np.maximum(old[:, _HIGH], steps[:, _HIGH]),
-            )
+        old, held = self.steps[row].T, self.walls[row].T
+        count = old[_COUNT]
+        self.steps[row] = _rows(
+            count + steps[_COUNT],
+            np.where(count > 0, old[_FIRST], steps[_FIRST]),
+            np.minimum(old[_LOW], steps[_LOW]),
+            np.maximum(old[_HIGH], steps[_HIGH]),
         )
-        single = steps[:, _COUNT] == 1
-        second = np.where(old[:, _COUNT] == 0, walls[:, _SECOND], walls[:, _BEGAN])
-        self.walls[row] = np.column_stack(
-            (
-                np.where(old[:, _COUNT] > 0, held[:, _BEGAN], walls[:, _BEGAN]),
-                np.where(old[:, _COUNT] > 1, held[:, _SECOND], second),
-                np.where(single, held[:, _LAST], walls[:, _BEFORE_LAST]),
-                walls[:, _LAST],
-            )
+        second = np.where(count == 0, walls[_SECOND], walls[_BEGAN])
+        self.walls[row] = _rows(
+            np.where(count > 0, held[_BEGAN], walls[_BEGAN]),
+            np.where(count > 1, held[_SECOND], second),
+            np.where(steps[_COUNT] == 1, held[_LAST], walls[_BEFORE_LAST]),
+            walls[_LAST],
         )
 
 
-def _by_tag(points: Columns) -> tuple[Ints, Floats, npt.NDArray[np.int32]]:
+def _by_tag(
+    points: Columns,
+) -> tuple[tuple[Ints, ...], tuple[Floats, ...], npt.NDArray[np.int32]]:
     """Return per tag the steps and wall times that are remembered, and which tag it is."""
     key = points.tag.astype(np.int16) if len(points.tags) < 1 << 15 else points.tag
     order = np.argsort(key, kind="stable")
     tag = points.tag[order]
-    begin = np.concatenate(([0], np.flatnonzero(tag[1:] != tag[:-1]) + 1))
-    end = np.concatenate((begin[1:], [len(tag)]))
+    change = np.flatnonzero(tag[1:] != tag[:-1]) + 1
+    begin, end = np.concatenate(([0], change)), np.concatenate((change, [len(tag)]))
     step, wall = points.step[order], points.wall_time[order]
-    several = end - begin > 1
-    steps = np.empty((len(begin), 4), np.int64)
-    steps[:, _COUNT] = end - begin
-    steps[:, _FIRST] = step[begin]
-    steps[:, _LOW] = np.minimum.reduceat(step, begin)
-    steps[:, _HIGH] = np.maximum.reduceat(step, begin)
-    walls = np.empty((len(begin), 4))
-    walls[:, _BEGAN] = wall[begin]
-    walls[:, _SECOND] = np.where(several, wall[np.minimum(begin + 1, end - 1)], np.nan)
-    walls[:, _BEFORE_LAST] = np.where(several, wall[np.maximum(end - 2, begin)], np.nan)
-    walls[:, _LAST] = wall[end - 1]
-    return steps, walls, tag[begin]
+    count = end - begin
+    low, high = np.minimum.reduceat(step, begin), np.maximum.reduceat(step, begin)
+    second = np.where(count > 1, wall[np.minimum(begin + 1, end - 1)], np.nan)
+    before = np.where(count > 1, wall[np.maximum(end - 2, begin)], np.nan)
+    return (
+        (count, step[begin], low, high),
+        (wall[begin], second, before, wall[end - 1]),
+        tag[begin],
+    )
+
+
+def _rows(*columns: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Put columns beside each other; numpy's own way costs more than all they hold."""
+    out = np.empty((len(columns[0]), len(columns)), columns[0].dtype)
+    for i, column in enumerate(columns):
+        out[:, i] = column
+    return out
 
 
 # ---------------------------------------------------------------------------- episodes
@@ -243,10 +246,9 @@ def episodes(files: Mapping[str, Facts]) -> list[Episode]:
     """Say what each file, in order, does; a file without points does nothing."""
     found: list[Episode] = []
     streams = [_Stream(0)]
-    for name in sorted(files, key=file_order):
+    names = sorted((name for name, facts in files.items() if facts.total), key=file_order)
+    for name in names:
         facts = files[name]
-        if facts.total == 0:
-            continue
         stream = next((s for s in streams if not s.interleaved(facts)), None)
         if stream is None:
             stream = _Stream(len(streams))
@@ -264,7 +266,8 @@ def episodes(files: Mapping[str, Facts]) -> list[Episode]:
             if begin and max(high, before) >= cut:
                 found.append(Episode(number, attempt, name, begin, "resume", cut))
                 high = min(high, cut - 1)
-        stream.take(facts)
+        if name != names[-1]:
+            stream.take(facts)
     return found
 
 

@@ -145,13 +145,19 @@ class Service:
             self._scheduler.modify_job(f"poll {path}", next_run_time=_utcnow(self._clock))
 
     def _poll(self, path: str) -> None:
-        try:
-            if self.engine.poll(path):
-                for wake in self._wake.values():  # the alert does not wait for the next look
-                    wake.set()
-        except StoreError as error:  # kept in memory; the next tick tries again
-            log.error("tick not committed, trying again at the next error=%r", str(error))
-        self._alive["evaluator"] = self._clock.monotonic()
+        """Poll one root, again and again while there is more than one poll takes on."""
+        source = self.engine.roots[path].source
+        behind = True
+        while behind and not self.stopping.is_set():
+            try:
+                if self.engine.poll(path):
+                    for wake in self._wake.values():  # the alert does not wait for the next look
+                        wake.set()
+                behind = source.behind
+            except StoreError as error:  # kept in memory; the next tick tries again
+                log.error("tick not committed, trying again at the next error=%r", str(error))
+                behind = False
+            self._alive["evaluator"] = self._clock.monotonic()
 
     def _send(self, name: str, notifier: Notifier) -> None:
         self._wake[name].wait(_SEND_EVERY)
@@ -308,9 +314,8 @@ class Service:
         timer = threading.Timer(deadline, _die)
         timer.daemon = True
         timer.start()
-        hung = any(root.polling_since is not None for root in self.engine.roots.values())
-        if hung:  # a poll usually takes milliseconds: give it one more moment
-            hung = self._still_polling(_MOMENT)
+        self._scheduler.pause()  # no poll begins any more; one under way takes milliseconds ...
+        hung = self._still_polling(_MOMENT)  # ... unless its mount hangs
         self._scheduler.shutdown(wait=not hung)
         self._save()
         timer.cancel()
@@ -408,8 +413,10 @@ def _engine(config: Config, config_path: Path | None, store: Store, clock: Clock
 
 def _once(service: Service) -> int:
     """Look once at every root, deliver, and say by the exit code whether an alert fires."""
-    for path in service.engine.roots:
+    for path, root in service.engine.roots.items():
         service.engine.poll(path)
+        while root.source.behind:
+            service.engine.poll(path)
     for wake in service._wake.values():
         wake.set()
     for name, notifier in service._notifiers.items():

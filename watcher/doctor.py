@@ -68,14 +68,38 @@ def _root(root: Root, now: WallTime) -> Iterator[Finding]:
     where, kind = mount_of(path)
     writable = "; writable, which is not needed" if os.access(path, os.W_OK) else ""
     yield Finding(f"root {path}: readable, {kind} mounted at {where}{writable}")
-    newest = _newest(path)
-    if newest is None:
+    found = _newest(path)
+    if found is None:
         yield Finding(f"root {path}: no event files yet")
-    elif newest > now + _SKEW:
+        return
+    newest, file = found
+    if newest > now + _SKEW:
         ahead = f"newest event file is {newest - now:.0f} s in the future"
         yield Finding(f"root {path}: {ahead}; set the clocks with NTP", good=False)
     else:
         yield Finding(f"root {path}: newest event file is {max(0.0, now - newest):.0f} s old")
+    yield from _stamps(path, file, newest)
+
+
+def _stamps(root: Path, file: str, changed: float) -> Iterator[Finding]:
+    """Compare the training host's clock with the file server's, at the newest record."""
+    from watcher.source import follow, skew
+
+    try:
+        news = follow.look(follow.Cursor(file), {}, changed, 0.0)
+    except OSError as error:
+        yield Finding(f"root {root}: {file}: {error.strerror}", good=False)
+        return
+    if news is None or not len(news.points):
+        return
+    ahead = float(news.points.wall_time[-1]) - changed
+    said = skew.words(ahead)
+    if not abs(ahead) < skew.ABSURD:
+        yield Finding(f"root {root}: in {file} the newest record's time is no time")
+    elif said:
+        yield Finding(f"root {root}: in {file} {said}", good=ahead < 0)
+    else:
+        yield Finding(f"root {root}: the newest record is stamped {ahead:+.0f} s from its file")
 
 
 def mount_of(path: Path, mounts: Path = Path("/proc/self/mounts")) -> tuple[str, str]:
@@ -94,18 +118,21 @@ def mount_of(path: Path, mounts: Path = Path("/proc/self/mounts")) -> tuple[str,
     return best or "/", kind
 
 
-def _newest(path: Path) -> float | None:
-    newest, seen = None, 0
+def _newest(path: Path) -> tuple[float, str] | None:
+    """Return when the newest event file was changed, and its path."""
+    newest: tuple[float, str] | None = None
+    seen = 0
     for directory, _, names in os.walk(path):
         for name in names:
             if "tfevents" not in name:
                 continue
             seen += 1
             try:
-                changed = os.lstat(os.path.join(directory, name)).st_mtime  # noqa: PTH118
+                file = os.path.join(directory, name)  # noqa: PTH118
+                one = (os.lstat(file).st_mtime, file)
             except OSError:
                 continue
-            newest = changed if newest is None else max(newest, changed)
+            newest = one if newest is None else max(newest, one)
         if seen >= _MOST_FILES:
             break
     return newest

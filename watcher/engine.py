@@ -15,7 +15,7 @@ from watcher.checkpoint import load_checkpoint, save_checkpoint
 from watcher.clock import Clock
 from watcher.model import Ailment, AlertState, Notice, Poll, RunKey, Transition, WallTime
 from watcher.picture import picture
-from watcher.pipeline import KnownRun, Plan, State, tick
+from watcher.pipeline import KnownRun, Plan, State, release, tick
 from watcher.routing import Heard, HeardKey, Route, queue, remember, without_resolved
 from watcher.source.logdir import Logdir
 from watcher.source.saves import find_checkpoint
@@ -24,6 +24,7 @@ from watcher.watched import Watched
 
 log = logging.getLogger(__name__)
 
+KEPT = 500  # curves of runs that are over, 40 kB at most each, for charts and late growth
 HUNG = 60.0  # seconds without an answer after which a root counts as unreachable
 
 
@@ -36,6 +37,7 @@ class Root:
     state: State
     owed: list[Transition] = field(default_factory=list)
     changed: dict[RunKey, Watched] = field(default_factory=dict)
+    wanted: set[RunKey] = field(default_factory=set)  # directories to be read from the start
     polling_since: float | None = None  # monotonic seconds
 
 
@@ -74,6 +76,14 @@ class Engine:
         StoreError: not committed, and kept for the next tick.
         """
         root = self.roots[path]
+        queued = self._take(root, self._read(root))
+        if root.wanted:
+            root.source.reread(root.wanted)
+            root.wanted.clear()
+            queued += self._take(root, self._read(root))
+        return queued
+
+    def _read(self, root: Root) -> Poll:
         root.polling_since = self._clock.monotonic()
         try:
             poll = root.source.poll(self._clock.now())
@@ -81,7 +91,7 @@ class Engine:
             root.polling_since = None
         for ailment in poll.ailments:
             _log_ailment(ailment)
-        return self._take(root, poll)
+        return poll
 
     def check_hung(self) -> None:
         """Count a root whose poll does not come back as unreachable: one alert, not thousands."""
@@ -93,11 +103,20 @@ class Engine:
                 self._take(root, Poll((), unreachable={root.path: why}))
 
     def _take(self, root: Root, poll: Poll) -> int:
+        """Tick and commit. In between the mount is asked for checkpoints: it may hang, so that
+        is done without the lock, and only by the thread that polls the root.
+        """
         with self._lock:
             now = self._clock.now()
             outcome = tick(root.state, poll, self.plan, now)
-            root.owed += [_with_checkpoint(one, root.state) for one in outcome.transitions]
+            root.wanted |= outcome.wanted
+            root.owed += outcome.transitions
             root.changed |= {run.key: run for run in outcome.changed}
+        reachable = root.path not in poll.unreachable
+        saved = self._checkpoints(root, outcome.transitions) if reachable else {}
+        with self._lock:
+            root.owed = [_with_checkpoint(one, root.state, saved) for one in root.owed]
+            release(root.state, now, KEPT // len(self.roots))
             notices = queue(
                 root.owed,
                 root.state.alerts(),
@@ -111,6 +130,25 @@ class Engine:
             if root.changed or root.owed or notices:
                 self._commit(root, notices, now)
             return len(notices)
+
+    def _checkpoints(self, root: Root, said: Sequence[Transition]) -> dict[str, str]:
+        """Look for the checkpoint to go back to, for each alert that begins to fire.
+
+        Looked for once, by the thread that just read the root: a sender never waits for a mount.
+        """
+        root.polling_since = self._clock.monotonic()
+        try:
+            return {
+                one.alert.fingerprint: find_checkpoint(
+                    one.alert.root, one.alert.run, one.alert.best_step
+                )
+                for one in said
+                if one.alert.state is AlertState.FIRING
+                and not one.escalated
+                and one.alert.best_step is not None
+            }
+        finally:
+            root.polling_since = None
 
     def _commit(self, root: Root, notices: tuple[Notice, ...], now: WallTime) -> None:
         heard = remember(notices, self._heard)
@@ -149,12 +187,12 @@ class Engine:
     # ---------------------------------------------------------------- over a restart
 
     def save(self, path: Path) -> None:
-        """Save windows and cursors together. Roots with a poll under way are left out."""
+        """Save windows and cursors together. Roots with reading under way are left out."""
         with self._lock:
             payload = {
                 root.path: (root.source.snapshot(), root.state.runs, root.state.places)
                 for root in self.roots.values()
-                if root.polling_since is None
+                if root.polling_since is None and not root.wanted
             }
             save_checkpoint(path, payload)
 
@@ -181,22 +219,16 @@ def restore(
     return found
 
 
-def _with_checkpoint(said: Transition, state: State) -> Transition:
-    """Name the checkpoint to go back to in an alert that begins to fire.
-
-    Looked for once, by the thread that just read the root: a sender never waits for a mount.
-    """
-    alert = said.alert
-    if alert.state is not AlertState.FIRING or said.escalated or alert.best_step is None:
+def _with_checkpoint(said: Transition, state: State, saved: Mapping[str, str]) -> Transition:
+    """Name the checkpoint to go back to in an alert that begins to fire."""
+    alert, path = said.alert, saved.get(said.alert.fingerprint, "")
+    if not path or alert.state is not AlertState.FIRING or said.escalated:
         return said
-    path = find_checkpoint(alert.root, alert.run, alert.best_step)
-    if not path:
-        return said
-    alert = replace(alert, checkpoint=path)
     run = state.runs.get(alert.slot.run)
-    if run is not None and alert.slot in run.alerts:
-        run.alerts[alert.slot] = replace(run.alerts[alert.slot], checkpoint=path)
-    return replace(said, alert=alert)
+    held = run.alerts.get(alert.slot) if run is not None else None
+    if run is not None and held is not None and held.fingerprint == alert.fingerprint:
+        run.alerts[alert.slot] = replace(held, checkpoint=path)
+    return replace(said, alert=replace(alert, checkpoint=path))
 
 
 def _known(root: str, saved: Saved) -> dict[RunKey, KnownRun]:

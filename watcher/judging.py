@@ -101,7 +101,7 @@ def absorb(
         return said
     if math.isnan(run.started_at):
         run.started_at = float(points.wall_time[0])
-    run.pace.take(points.wall_time, points.step)
+    run.pace.take(points.wall_time, points.step, run.seen_at)
     for part in _split_at_new_tags(run, points):
         if _count(run, part) or run.plan_version != plan.version:
             said += tie(run, plan, moment.now)

@@ -68,6 +68,7 @@ class Signs:
     """What a run's files say about its end, beside the scalars."""
 
     finished: str = ""  # why the run counts as complete ("HParams session ended"), "" if no sign
+    ignored: int = 0  # values that look like scalars and are not one number
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,7 @@ class Health(enum.StrEnum):
     DAMAGED = "damaged records"
     TRUNCATED = "ends inside a record"
     CONCURRENT = "concurrent writers"
+    SKEWED = "clock skew"
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,8 +32,9 @@ from watcher.model import (
 )
 from watcher.roles import Pin
 from watcher.runs import place
-from watcher.watched import Watched
+from watcher.watched import IDLE, Member, Watched
 
+_LATELY = 3600.0  # seconds in which a message about a run may still be on its way
 ROOT_RULE = Rule(
     alert="RootUnreachable",
     detector="unreachable",
@@ -108,10 +109,14 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a tick changed: alerts' steps in order, and the runs whose record is to be saved."""
+    """What a tick changed: alerts' steps in order, and the runs whose record is to be saved.
+
+    ``wanted``: run directories whose whole history is needed again, with what is new in them.
+    """
 
     transitions: tuple[Transition, ...]
     changed: tuple[Watched, ...]
+    wanted: frozenset[RunKey] = frozenset()
 
 
 def tick(
@@ -119,18 +124,23 @@ def tick(
 ) -> Outcome:
     """Move ``state`` on by what a poll brought and by the time that passed.
 
-    1. Sort the batches to the runs they belong to.
-    2. Let each run take its points, judged at its own checkpoints.
-    3. Let each run look at the clock; not those under a root that cannot be read.
+    1. Wake runs that were released and write again; they have to wait for their history.
+    2. Sort the batches to the runs they belong to.
+    3. Let each run take its points, judged at its own checkpoints.
+    4. Let each run look at the clock; not those under a root that cannot be read.
     """
     said: list[Transition] = []
     changed: dict[RunKey, Watched] = {}
     seen_before = frozenset(state.runs) if poll.batches else frozenset()
-    for key, rounds in _by_run(state, poll.batches, plan).items():
+    _place(state, poll.batches, plan)
+    wanted = _wake(state, poll.batches, now, said)
+    ready = [b for b in poll.batches if b.run not in wanted or b.gone]
+    for key, rounds in _by_run(state, ready).items():
         run = state.runs[key]
         run.alive |= recorded or key in seen_before
         for batches in rounds:
-            moment = Moment(now, state.judge_from, recorded)
+            live = all(b.seen_at == b.observed_at and not b.fresh for _, b in batches)
+            moment = Moment(now, -math.inf if live else state.judge_from, recorded)
             said += judging.absorb(run, batches, plan, moment)
         changed[key] = run
     said += _vanished(state, poll.batches, now, changed)
@@ -144,25 +154,78 @@ def tick(
         if steps or run.state is not before:
             changed[key] = run
         said += steps
-    return Outcome(tuple(said), tuple(changed.values()))
+    return Outcome(tuple(said), tuple(changed.values()), wanted)
 
 
-def _by_run(
-    state: State, batches: Iterable[Batch], plan: Plan
-) -> dict[RunKey, list[list[tuple[str, Batch]]]]:
-    """Sort batches to runs, in rounds: of each directory the next batch, earlier tries first."""
-    queues: dict[RunKey, dict[RunKey, list[Batch]]] = defaultdict(lambda: defaultdict(list))
+def release(state: State, now: WallTime, keep: int) -> None:
+    """Give up the curves of runs that are over, but for the latest with ``keep`` of them in all.
+
+    They are read again if the run writes again. Kept are those of which something was said of
+    late, for a picture of it may be wanted.
+    """
+    over = [r for r in state.runs.values() if r.windows and r.state in IDLE]
+    if sum(len(run.windows) for run in over) <= keep:
+        return
+    for run in sorted(over, key=lambda run: run.seen_at, reverse=True):
+        keep -= len(run.windows)
+        if keep < 0 and not _said_of_late(run, now) and _simple(state, run):
+            run.release()
+
+
+def _said_of_late(run: Watched, now: WallTime) -> bool:
+    alerts = run.alerts.values()
+    return any(max(a.fired_at or 0.0, a.resolved_at or 0.0) > now - _LATELY for a in alerts)
+
+
+def _simple(state: State, run: Watched) -> bool:
+    """Whether reading the run's directories again brings back just what is held of it.
+
+    Not if they are at different tries, or if one has several writers.
+    """
+    root, members = run.key.root, run.members
+    several = any("#" in name or RunKey(root, f"{name}#2") in state.places for name in members)
+    return not several and all(m.attempt == run.attempt for m in members.values())
+
+
+def _wake(
+    state: State, batches: Iterable[Batch], now: WallTime, said: list[Transition]
+) -> frozenset[RunKey]:
+    """Wake released runs that have new points; return their directories, to be read again.
+
+    What a batch does to the run, as a resume or a new try, it does now; its points come again.
+    """
+    woken: dict[RunKey, Watched] = {}
     for batch in batches:
-        if batch.gone:
+        key, prefix = state.places.get(batch.run, (None, ""))
+        run = state.runs.get(key) if key is not None else None
+        if run is None or not run.released or not len(batch.points):
             continue
-        if batch.run not in state.places:
-            if not len(batch.points):
-                continue  # nothing tells yet whose directory it is
+        if not run.members:  # its directory was removed: this is another one
+            run.wake()
+            continue
+        said += run.open_batch(prefix, batch, now)
+        woken[run.key] = run
+    for run in woken.values():
+        run.wake()
+    return frozenset(directory for directory, (key, _) in state.places.items() if key in woken)
+
+
+def _place(state: State, batches: Iterable[Batch], plan: Plan) -> None:
+    """Settle whose directory each is, once it has points: until then nothing tells."""
+    for batch in batches:
+        if batch.run not in state.places and len(batch.points) and not batch.gone:
             where = place(
                 batch.run.run, batch.points.tags, grouping=plan.grouping.get(batch.run.root, True)
             )
             state.places[batch.run] = RunKey(batch.run.root, where.run), where.prefix
-        queues[state.places[batch.run][0]][batch.run].append(batch)
+
+
+def _by_run(state: State, batches: Iterable[Batch]) -> dict[RunKey, list[list[tuple[str, Batch]]]]:
+    """Sort batches to runs, in rounds: of each directory the next batch, earlier tries first."""
+    queues: dict[RunKey, dict[RunKey, list[Batch]]] = defaultdict(lambda: defaultdict(list))
+    for batch in batches:
+        if not batch.gone and batch.run in state.places:
+            queues[state.places[batch.run][0]][batch.run].append(batch)
     return {key: _rounds(_watched(state, key), state, of) for key, of in queues.items()}
 
 
@@ -190,9 +253,13 @@ def _rounds(
 
 def _unseen_history(run: Watched, directory: RunKey, batches: list[Batch]) -> list[Batch]:
     """Of a directory read again after a restart, take only what was not taken back since."""
-    if directory.run in run.members or not run.judged:
+    if directory.run in run.members:
         return list(batches)
     newest = [b for b in batches if b.attempt >= run.attempt]
+    if not newest:  # another directory's new try made an end of this history, not of what follows
+        run.members[directory.run] = Member(batches[-1].attempt)
+    if not run.judged:
+        return newest
     starts = [i for i, b in enumerate(newest) if b.fresh]
     return newest[starts[-1] :] if starts else newest
 

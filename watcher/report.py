@@ -130,6 +130,9 @@ def _explained_run(run: Watched, only: str | None) -> Iterator[str]:
     yield f"run {run.key.run}: {run.state.value}, attempt {run.attempt + 1}{kind}"
     if (done := _convergence(run)) is not None:
         yield f"  {done}"
+    for name, member in run.members.items():
+        if member.ignored:
+            yield f"  {member.ignored} values in {name} are not one number, or unreadable: ignored"
     yield "  tags"
     width = min(_WIDEST, max(len(tag) for tag in run.counts))
     for tag, points in sorted(run.counts.items()):

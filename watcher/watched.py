@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -38,6 +37,8 @@ from watcher.series import Window
 IDLE = frozenset({RunState.FINISHED, RunState.ENDED, RunState.GONE})
 _LR_ENDED = 0.02  # a learning rate at 2 % of its peak is at the end of its schedule
 _LR_POINTS = 8  # fewer say nothing of a schedule
+_RECENT = 64  # gaps
+_LEAP = 6 * 3600.0  # seconds; a longer gap is a clock that was set, or a run that was put off
 _SIBLINGS = 2  # finished neighbours that ended at the same step
 # what a framework writes once, when the training is over (HF Trainer)
 _SUMMARY_TAGS = ("train_runtime", "train/train_runtime", "total_flos", "train/total_flos")
@@ -48,19 +49,25 @@ class Pace:
     """How often the run writes, by its own clock. Gaps of a restart are no pauses of the run."""
 
     last: float = math.nan
+    came: float = math.nan  # when the newest bytes did, by our clock
     longest: float = 0.0
-    interval: float = math.nan  # median seconds between writes, of the last 64
-    recent: deque[float] = field(default_factory=lambda: deque(maxlen=64))
+    interval: float = math.nan  # median seconds between writes, of the last of them
+    recent: list[float] = field(default_factory=list)
 
-    def take(self, wall: Floats, step: Ints) -> None:
-        """Note the seconds between steps: float64[n] and int64[n] in order."""
+    def take(self, wall: Floats, step: Ints, came: WallTime) -> None:
+        """Note the seconds between steps: float64[n] and int64[n] in order.
+
+        Where the run's clock stands still, ours has to do. A leap of it is no pause.
+        """
         at = wall[np.append(True, step[1:] != step[:-1])]
         gaps = np.diff(at, prepend=self.last) if math.isfinite(self.last) else np.diff(at)
-        self.last = float(at[-1])
-        gaps = gaps[gaps > 0]
+        if self.last == at[-1] == at[0]:
+            gaps = np.array([came - self.came])
+        self.last, self.came = float(at[-1]), came
+        gaps = gaps[(gaps > 0) & (gaps < _LEAP)]
         if len(gaps):
             self.longest = max(self.longest, float(gaps.max()))
-            self.recent.extend(gaps[-64:].tolist())
+            self.recent = [*self.recent, *gaps[-_RECENT:].tolist()][-_RECENT:]
             self.interval = statistics.median(self.recent)
 
 
@@ -70,6 +77,7 @@ class Member:
 
     attempt: int
     tags: set[str] = field(default_factory=set)
+    ignored: int = 0  # values in its files that gave no point
 
 
 @dataclass(slots=True)
@@ -101,6 +109,7 @@ class Watched:
     points: int = 0
     concluded: str = ""  # what its own points say of its completion, as of the newest
     plan_version: int = -1  # of the plan its rules were tied by
+    released: bool = False  # its curves were given up until it writes again
 
     def __getstate__(self) -> dict[str, object]:
         """Leave out how the rules were tied: they are code and config, and tied anew."""
@@ -157,6 +166,21 @@ class Watched:
         """Alerts that fire, of any attempt."""
         return [a for a in self.alerts.values() if a.state is AlertState.FIRING]
 
+    # ---------------------------------------------------------------- when it is long over
+
+    def release(self) -> None:
+        """Give up the curves of a run that is over: it stays as the store knows it."""
+        for held in (self.counts, self.assigned, self.windows, self.bounds):
+            held.clear()
+        self.pace.recent = []
+        self.pace.last, self.traits = math.nan, Traits()
+        self.points, self.plan_version, self.released = 0, -1, True
+
+    def wake(self) -> None:
+        """Make ready for the whole history, which is judged from where it was given up."""
+        self.members.clear()
+        self.released = False
+
     # ---------------------------------------------------------------- new tries and resumes
 
     def open_batch(self, prefix: str, batch: Batch, now: WallTime) -> list[Transition]:
@@ -179,6 +203,7 @@ class Watched:
                 self._forget(member, prefix, batch)
             if batch.superseded_from is not None:
                 said += self._supersede(batch.superseded_from, now)
+        member.ignored = batch.signs.ignored
         member.tags.update(prefix + tag for tag in batch.points.tags)
         self.seen_at = max(self.seen_at, batch.seen_at)
         self.finished = batch.signs.finished or ("" if len(batch.points) else self.finished)

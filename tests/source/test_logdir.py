@@ -8,15 +8,18 @@ import shutil
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.plugins.hparams.api_pb2 import STATUS_SUCCESS
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
 
-from tests.source.growing import NAME, GrowingFile, record, scalar, session
+from tests.source.growing import NAME, GrowingFile, record, scalar, session, tensor
 from watcher.errors import LogdirError
 from watcher.model import Batch, Health, Poll
+from watcher.source.discover import Look, Tree
 from watcher.source.logdir import ONE_SHOT, Logdir, SourceOptions, read_once
 
 NOW = time.time()
@@ -103,11 +106,14 @@ def test_r9_links_are_followed_as_told_and_a_directory_is_read_once(tmp_path: Pa
     (root / "up").symlink_to(tmp_path)
     (root / "linked").mkdir()
     (root / "linked" / NAME).symlink_to(root / "run" / NAME)
+    (root / "out").mkdir()
+    (root / "out" / NAME).symlink_to(outside / "far" / NAME)
     inside = {"run": [0, 1], "linked": [0, 1]}
     assert steps(Logdir([root]).poll(NOW)) == inside
     within = Logdir([root], SourceOptions(symlinks="within-root"))
     assert steps(within.poll(NOW)) == inside
-    assert steps(read_once([root])) == inside | {"aa/far": [0, 1, 2]}
+    far = {"aa/far": [0, 1, 2], "out": [0, 1, 2]}
+    assert steps(read_once([root])) == inside | far
 
 
 @pytest.mark.parametrize("ending", [".tmp", ".partial", "~", ".gz"])
@@ -139,7 +145,22 @@ def test_r10_points_a_poll_are_bounded_and_each_run_has_its_turn(tmp_path: Path)
     found: dict[str, list[int]] = {}
     for i in range(4):
         found |= steps(logdir.poll(NOW + i))
+        assert logdir.behind
     assert found == {f"r{i}": list(range(10)) for i in range(4)}
+    assert logdir.poll(NOW + 4) == Poll(())
+    assert not logdir.behind
+
+
+def test_r10_run_directories_first_read_in_one_poll_are_bounded(tmp_path: Path) -> None:
+    for i in range(7):
+        GrowingFile(tmp_path / f"r{i}").scalars("a", range(2))
+    logdir = Logdir([tmp_path], SourceOptions(points_per_poll=15_000))
+    assert [len(logdir.poll(NOW + i).batches) for i in range(4)] == [3, 3, 1, 0]
+    assert not logdir.behind
+    held = Logdir([tmp_path], SourceOptions(points_per_poll=15_000))
+    held.restore(logdir.snapshot())
+    held.poll(NOW + 5)
+    assert not held.behind
 
 
 def test_r10_a_directory_whose_mtime_does_not_change_is_listed_all_the_same(
@@ -154,6 +175,29 @@ def test_r10_a_directory_whose_mtime_does_not_change_is_listed_all_the_same(
     os.utime(tmp_path / "run", (1000, 1000))
     found = [steps(logdir.poll(NOW + i)) for i in range(1, 25)]
     assert {"run": [0, 1]} in found
+
+
+def test_r10_directories_where_something_happens_are_looked_at_ten_times_as_often(
+    tmp_path: Path,
+) -> None:
+    for i in range(640):
+        (tmp_path / f"r{i:03d}").mkdir()
+    old = GrowingFile(tmp_path / "r000").scalars("a", range(1))
+    for directory in tmp_path.iterdir():
+        os.utime(directory, (1000, 1000))
+    tree = Tree(str(tmp_path), Look())
+    tree.sweep(NOW)
+    tree.stir(str(old.path.parent), NOW)
+    for i in range(40):
+        tree.sweep(NOW + i)
+    looks = sorted(d.looks for d in tree.directories.values() if d.run != ".")
+    assert looks[-1] == tree.directories[str(old.path.parent)].looks >= 40
+    assert 1 <= looks[0] <= looks[-2] <= 4
+    late = GrowingFile(tmp_path / "r639")
+    found = [tree.sweep(NOW + 40 + i).files for i in range(25)]
+    assert [file for one in found for file in one] == [
+        (tree.directories[str(late.path.parent)], NAME)
+    ]
 
 
 def test_r10_an_idle_poll_of_many_runs_is_cheap(tmp_path: Path) -> None:
@@ -298,3 +342,13 @@ def test_names_that_are_not_utf8_are_shown_with_escapes(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9")
     GrowingFile(tmp_path / name).scalars("a", range(1))
     assert steps(read_once([tmp_path])) == {"caf\\xe9": [0]}
+
+
+def test_values_that_give_nothing_are_counted_with_the_run(tmp_path: Path) -> None:
+    file = GrowingFile(tmp_path / "run").scalars("a", range(2))
+    file.write(tensor("a", 2, np.zeros(3, np.float32), "scalars"), record(b"\x2a\x7f"))
+    file.write(tensor("b", 2, TensorProto(dtype=3, int_val=[1, 2])))
+    logdir = Logdir([tmp_path])
+    assert only(logdir.poll(NOW)).signs.ignored == 3
+    file.scalars("a", range(3, 4))
+    assert only(logdir.poll(NOW + 1)).signs.ignored == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
+from tests.source.growing import GrowingFile, scalar, tensor
 from watcher import frames
 from watcher.errors import DamageWarning
 from watcher.source.logdir import ONE_SHOT, Logdir
@@ -92,6 +94,23 @@ def test_r14_every_sound_directory_reads_as_event_accumulator_does(
             differing.append(run)
     assert sorted(differing) == sorted(run for run in differing if unsound.get(run) in DIFFERENCES)
     assert len(directories) > 100
+
+
+def test_r14_every_way_to_write_a_number_reads_as_event_accumulator_does(tmp_path: Path) -> None:
+    file = GrowingFile(tmp_path / "run")
+    # u4 and u8 are written by some, and tensorboard itself cannot read them
+    kinds = ("f2", "f4", "f8", "i1", "u1", "i2", "u2", "i4", "i8", "?")
+    for step in range(3):
+        file.write(scalar("simple", step, [0.1, math.nan, math.inf][step], step))
+        for kind in kinds:
+            number = np.array(step, kind)
+            file.write(tensor(f"plain/{kind}", step, number, wall=step))
+            file.write(tensor(f"scalars/{kind}", step, number.reshape(1), "scalars", wall=step))
+        file.write(tensor("histogram", step, np.array(1, "f4"), "histograms"))
+    theirs = _accumulated(tmp_path / "run").sort_values("tag", kind="stable")
+    mine = frames.read_scalars(tmp_path).astype({"run": str, "tag": str})
+    assert len(theirs) == 3 * (1 + 2 * len(kinds))
+    assert _same(mine.sort_values("tag", kind="stable"), theirs)
 
 
 def test_r14_the_corpus_reads_as_tbparse_does(shared_dir: Path, ours: pd.DataFrame) -> None:

@@ -27,6 +27,7 @@ _PRUNED = frozenset({"__pycache__", "node_modules"})
 _ACTIVE_FOR = 3600.0  # seconds after the last sign of life
 _RACY_NS = 2_000_000_000  # a directory listed this soon after a change may change unnoticed
 _LIST_EVERY = 20  # looks
+PAUSE, LONGEST_PAUSE = 30.0, 600.0  # seconds until an error is tried again; doubles each time
 _LEAST_LOOKS, _SHARE = 32, 32  # directories a sweep: at least so many, else this part of all
 
 
@@ -78,14 +79,14 @@ class Tree:
     def __init__(self, root: str, look: Look) -> None:
         self.root, self.look = root, look
         self.directories: dict[str, Directory] = {}
-        self._real = os.path.realpath(root)
+        self._real = ""  # known from the first sweep on: nothing here asks a mount that may hang
         self._seen: set[str] = set()
         self._new: deque[Directory] = deque()
         self._links: deque[tuple[str, str]] = deque()
         self._turn: deque[str] = deque()
         self._active: deque[str] = deque()
         self._device = -1
-        self._unlisted: set[str] = set()
+        self._unlisted: dict[str, tuple[WallTime, float]] = {}  # until when not to try, and pause
 
     @property
     def complete(self) -> bool:
@@ -105,8 +106,14 @@ class Tree:
             found.unreachable = f"{health(error)}: {self.root}"
         if found.unreachable:
             return found
+        if not self._real:
+            self._real = os.path.realpath(self.root)
         if not self.directories and not self._new:
             self._enter(self.root, ".", self._real)
+        if self.root in self._unlisted:
+            self._look_again(self.root, found, now)
+            if self.root in self._unlisted:
+                return self._shut(found)
         for path in self._next_looks(now):
             self._look_again(path, found, now)
         budget = self.look.budget
@@ -119,6 +126,8 @@ class Tree:
             self.directories[directory.path] = directory
             self._turn.append(directory.path)
             self._list(directory, found, now)
+            if self.root in self._unlisted and directory.path == self.root:
+                return self._shut(found)
         return found
 
     def stir(self, path: str, now: WallTime) -> None:
@@ -144,6 +153,10 @@ class Tree:
             self._seen.add(directory.real)
             self._turn.append(directory.path)
             directory.racy = True
+
+    def _shut(self, found: Found) -> Found:
+        """Say that the root itself cannot be listed: that is all there is to say of it."""
+        return Found(unreachable=f"{found.ailments[-1].health}: {self.root}")
 
     def _single(self, found: Found) -> None:
         """A root that is one event file."""
@@ -185,6 +198,8 @@ class Tree:
         directory = self.directories.get(path)
         if directory is None:
             return
+        if self._unlisted and self._unlisted.get(path, (now, 0.0))[0] > now:
+            return
         directory.looks += 1
         try:
             same = os.stat(path).st_mtime_ns == directory.mtime_ns
@@ -192,7 +207,7 @@ class Tree:
             if health(error) is Health.MISSING:
                 self._forget(directory, found)
             else:
-                self._cannot_list(path, error, found)
+                self._cannot_list(directory, error, found, now)
             return
         if not same or directory.racy or directory.looks % _LIST_EVERY == 0:
             self._list(directory, found, now)
@@ -217,10 +232,9 @@ class Tree:
             if health(error) is Health.MISSING:
                 self._forget(directory, found)
             else:
-                self._cannot_list(directory.path, error, found)
+                self._cannot_list(directory, error, found, now)
             return
-        if directory.path in self._unlisted:
-            self._unlisted.discard(directory.path)
+        if self._unlisted.pop(directory.path, None):
             found.ailments.append(Ailment(directory.path, Health.OK, "listed again"))
         known = directory.mtime_ns >= 0
         if directory.mtime_ns != mtime_ns and (known or now - mtime_ns / 1e9 < _ACTIVE_FOR):
@@ -280,8 +294,14 @@ class Tree:
     def _inside(self, path: str) -> bool:
         return os.path.realpath(path).startswith(self._real.rstrip("/") + "/")
 
-    def _cannot_list(self, path: str, error: OSError, found: Found) -> None:
-        self._unlisted.add(path)
+    def _cannot_list(
+        self, directory: Directory, error: OSError, found: Found, now: WallTime
+    ) -> None:
+        """Note why, and leave it alone for a while; the root is asked each time."""
+        path = directory.path
+        pause = min(2 * self._unlisted.get(path, (0.0, PAUSE / 2))[1], LONGEST_PAUSE)
+        self._unlisted[path] = (now if path == self.root else now + pause, pause)
+        directory.racy = True
         detail = f"cannot list this directory: {error.strerror}"
         found.ailments.append(Ailment(path, health(error), detail))
 
@@ -290,6 +310,7 @@ class Tree:
         prefix = directory.path + "/"
         for path in [p for p in self.directories if p == directory.path or p.startswith(prefix)]:
             gone = self.directories.pop(path)
+            self._unlisted.pop(path, None)
             self._seen.discard(gone.real)
             found.gone.append(gone)
 

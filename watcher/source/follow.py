@@ -17,7 +17,7 @@ from watcher.attempts import joined
 from watcher.model import Ailment, Columns, Health, WallTime, no_points
 from watcher.source import events
 from watcher.source.framing import FRAME, HEADER, START, STOP, Scan, Stop, header_length
-from watcher.source.resync import goes_on, resync, sound, u32
+from watcher.source.resync import fetch, goes_on, resync, sound, u32
 from watcher.source.scan import scan
 
 _OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
@@ -53,6 +53,7 @@ class Cursor:
     device: int = 0
     unchecked: int = -1  # start of the last record if its body was stepped over
     points: int = 0  # given out so far
+    ignored: int = 0  # values and records that gave no point, though they look as if
     skipped: int = 0  # bytes
     stuck_since: WallTime | None = None  # since when nothing after ``offset`` can be read
     changed_at: WallTime = 0.0  # when it was last seen to have changed
@@ -97,9 +98,14 @@ def look(cursor: Cursor, plugins: dict[str, str], now: WallTime, grace: float) -
 
 
 def due(cursor: Cursor, now: WallTime, grace: float) -> bool:
-    """Whether damage that was left alone has to be looked at again without any growth."""
+    """Whether damage that was left alone has to be settled without any growth."""
     since = cursor.stuck_since
-    return since is not None and cursor.searched != cursor.size and now - since >= grace
+    return since is not None and _unsettled(cursor) and now - since >= grace
+
+
+def _unsettled(cursor: Cursor) -> bool:
+    """Whether what stands at the cursor may yet read otherwise: a page that was late, a fault."""
+    return cursor.stuck_since is not None and cursor.searched != cursor.size
 
 
 def _look(cursor: Cursor, plugins: dict[str, str], now: WallTime, grace: float) -> News | None:
@@ -109,7 +115,7 @@ def _look(cursor: Cursor, plugins: dict[str, str], now: WallTime, grace: float) 
         if not stat.S_ISREG(info.st_mode):
             return None
         news = News()
-        if not cursor.first_look and _unchanged(cursor, info) and not due(cursor, now, grace):
+        if not cursor.first_look and _unchanged(cursor, info) and not _unsettled(cursor):
             return news
         if cursor.size >= 0 and not _same(fd, cursor, info.st_size):
             news.anew = True
@@ -159,7 +165,7 @@ def whole(path: str, offset: int, plugins: dict[str, str]) -> Columns:
 def _restart(cursor: Cursor) -> None:
     for name, value in (("offset", 0), ("crc", 0), ("unchecked", -1), ("points", 0)):
         setattr(cursor, name, value)
-    cursor.skipped = cursor.searched = cursor.aged_size = 0
+    cursor.skipped = cursor.searched = cursor.aged_size = cursor.ignored = 0
     cursor.stuck_since, cursor.reported, cursor.first_look = None, False, True
 
 
@@ -185,15 +191,17 @@ def _read(
     while True:
         found = scan(fd, cursor.offset, size, plugins)
         points = _signs(found, news, count)
+        cursor.ignored += found.ignored + len(found.points) - len(points)
         parts.append(points)
         count += len(points)
-        if found.offset != cursor.offset:
+        moved = found.offset != cursor.offset
+        if moved:
             _advance(fd, cursor, found.offset)
             cursor.unchecked = found.unchecked
         if found.stop in (Stop.END, Stop.ZEROS):
             cursor.stuck_since = None
             break
-        if not _pass(fd, size, cursor, found, news, now, grace):
+        if not _pass(fd, size, cursor, found, news, now, grace, moved=moved):
             break
     news.points = joined(parts)
     cursor.points += count
@@ -237,11 +245,14 @@ def _pass(
     news: News,
     now: WallTime,
     grace: float,
+    *,
+    moved: bool,
 ) -> bool:
-    """Move the cursor past what stopped the scan, if it may be; say whether it moved.
+    """Move the cursor past what stopped the scan, if it may be; say whether to scan on.
 
     A record that is only incomplete is left alone until ``grace`` is over, and after it too
-    unless sound records follow.
+    unless sound records follow. One that is whole has been read short, which is no damage: it is
+    read once more at once if the scan ``moved``, else at the next look.
     """
     at = cursor.offset
     if cursor.stuck_since is None and at < cursor.aged_size:
@@ -250,9 +261,10 @@ def _pass(
         cursor.stuck_since = cursor.aged_since = cursor.changed_at
         cursor.aged_size = size
     over = now - cursor.stuck_since >= grace
-    header = os.pread(fd, HEADER, at)
-    length = header_length(header)
+    length = header_length(fetch(fd, HEADER, at))
     after = at + length + FRAME
+    if found.stop is Stop.TAIL and length >= 0 and after <= size:
+        return moved
     if found.stop is Stop.TOO_LONG and after <= size and goes_on(fd, after, size):
         return _skip(fd, size, cursor, news, at, after, "a record longer than 64 MiB")
     if not over or cursor.searched == size:

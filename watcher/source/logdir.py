@@ -31,16 +31,24 @@ from watcher.model import (
     no_points,
 )
 from watcher.source import follow
-from watcher.source.discover import DONE_MARKERS, Directory, Found, Look, Tree
+from watcher.source.discover import (
+    DONE_MARKERS,
+    LONGEST_PAUSE,
+    PAUSE,
+    Directory,
+    Found,
+    Look,
+    Tree,
+)
 from watcher.source.follow import Cursor, News
+from watcher.source.skew import Skew
 
 AnyPath = str | os.PathLike[str]
 _HOT_FOR = (
     300.0  # seconds after it grew a file is opened at each poll, not only asked for its size
 )
-_BACK_OFF = 30.0  # seconds until a file with an error is tried again; doubles each time
-_MOST_BACK_OFF = 600.0
 _VERSION = 1
+_FIRST_SIGHT = 5_000  # points that a run directory counts for when it is first read
 _UNLIMITED = 1 << 62
 
 
@@ -103,6 +111,8 @@ class _Root:
         self.runs: dict[str, _Run] = {}  # by directory
         self.hot: dict[str, WallTime] = {}
         self.trouble: dict[str, _Trouble] = {}
+        self.skew = Skew()
+        self.polled_at: WallTime = 0.0
 
 
 class Logdir:
@@ -116,6 +126,7 @@ class Logdir:
         self._options = options
         self._roots = {os.fspath(root): _Root(os.fspath(root), options) for root in roots}
         self._health: dict[str, Ailment] = {}
+        self.behind = False  # the last poll left something for the next
 
     @property
     def health(self) -> Mapping[str, Ailment]:
@@ -127,18 +138,36 @@ class Logdir:
         batches: list[Batch] = []
         ailments: list[Ailment] = []
         unreachable: dict[str, str] = {}
+        self.behind = False
         for name, root in self._roots.items():
             found = root.tree.sweep(now)
             if found.unreachable:
                 unreachable[name] = found.unreachable
                 continue
+            self.behind |= not root.tree.complete
             ailments += found.ailments
             batches += self._discovered(root, found, now)
             grown, gone = self._grown(root, now, ailments)
             for run, news in grown:
                 batches += self._batches(root, run, news, now, ailments)
             batches += gone
+            root.polled_at = now
+            if (said := root.skew.news()) is not None:
+                state = Health.SKEWED if said else Health.OK
+                ailments.append(Ailment(root.path, state, said or "the clocks agree again"))
         return Poll(tuple(batches), tuple(self._changes(ailments)), unreachable)
+
+    def reread(self, directories: Iterable[RunKey]) -> None:
+        """Give out everything in these run directories once more, at the next polls."""
+        wanted = {key.run for key in directories}
+        for root in self._roots.values():
+            for run in root.runs.values():
+                if run.key.run not in wanted:
+                    continue
+                run.history, run.attempts = History(), {}
+                for name, cursor in run.cursors.items():
+                    # damage in what was read before was settled then
+                    run.cursors[name] = Cursor(cursor.path, aged_size=cursor.offset)
 
     def files(self, now: WallTime) -> Iterator[tuple[RunKey, dict[str, News], list[Ailment]]]:
         """Read everything there is, a run directory at a time, without settling attempts.
@@ -175,8 +204,11 @@ class Logdir:
                 run.cursors[name] = Cursor(os.path.join(directory.path, name))
         batches = []
         for directory in found.gone:
+            self._health.pop(directory.path, None)
             gone = root.runs.pop(directory.path, None)
             if gone is not None:
+                for cursor in gone.cursors.values():
+                    self._drop(root, cursor.path)
                 batches += [self._empty(gone, stream, now, gone=True) for stream in _streams(gone)]
         for directory in found.marked:
             run = root.runs.get(directory.path)
@@ -199,12 +231,13 @@ class Logdir:
             changed = []
             for name, cursor in run.cursors.items():
                 path = cursor.path
-                if path in hot:
+                if hot and path in hot:
                     if hot[path] > now:
                         changed.append(name)
                         continue
                     del hot[path]
-                if path in trouble and trouble[path].retry_at > now:
+                failed = trouble.get(path) if trouble else None
+                if failed is not None and failed.retry_at > now:
                     continue
                 try:
                     info = ask(path)
@@ -219,15 +252,20 @@ class Logdir:
                     or info.st_size != cursor.size
                     or info.st_ino != cursor.inode
                     or cursor.first_look
-                    or follow.due(cursor, now, grace)
+                    or failed is not None
+                    or (cursor.stuck_since is not None and follow.due(cursor, now, grace))
                 ):
                     changed.append(name)
             if changed:
+                first = not run.attempts and run.cursors[changed[0]].first_look
                 news = self._read(root, run, sorted(changed, key=file_order), now, ailments)
                 if news:
                     grown.append((run, news))
                     points += sum(len(n.points) for n in news.values())
+                if first:  # its windows are made, which costs more than its points
+                    points += _FIRST_SIGHT
                 if points >= limit:
+                    self.behind = True
                     self._put_last(root, run)
                     break
         return grown, self._missing(root, missing, now, ailments)
@@ -267,6 +305,9 @@ class Logdir:
                 if news.finished is not None:
                     run.finished[name] = news.finished
                 if known:
+                    if len(news.points):
+                        newest = float(news.points.wall_time[-1])
+                        root.skew.take(newest, root.polled_at, now)
                     root.hot[cursor.path] = now + _HOT_FOR
                     root.tree.stir(run.path, now)
         return found
@@ -275,7 +316,7 @@ class Logdir:
         self, root: _Root, path: str, error: OSError, now: WallTime, ailments: list[Ailment]
     ) -> None:
         before = root.trouble.get(path)
-        wait = min(before.wait * 2, _MOST_BACK_OFF) if before else _BACK_OFF
+        wait = min(before.wait * 2, LONGEST_PAUSE) if before else PAUSE
         root.trouble[path] = _Trouble(now + wait, wait)
         detail = f"cannot be read ({error.strerror}); tried again with growing pauses"
         ailments.append(Ailment(path, follow.health(error), detail))
@@ -303,13 +344,16 @@ class Logdir:
             for name, cursor in list(run.cursors.items()):
                 if not os.path.lexists(cursor.path):
                     del run.cursors[name]
-                    root.trouble.pop(cursor.path, None)
-                    root.hot.pop(cursor.path, None)
-                    self._health.pop(cursor.path, None)
+                    self._drop(root, cursor.path)
                 elif not os.path.exists(cursor.path):
                     error = FileNotFoundError(errno.ENOENT, "its target is gone")
                     self._failed(root, cursor.path, error, now, ailments)
         return batches
+
+    def _drop(self, root: _Root, path: str) -> None:
+        """Forget what was held about a file that is gone."""
+        for held in (root.trouble, root.hot, self._health):
+            held.pop(path, None)
 
     # ---------------------------------------------------------------- batches
 
@@ -381,7 +425,8 @@ class Logdir:
         for name in sorted(run.finished, key=file_order):
             if not first[0] or file_order(name) >= file_order(first[0]):
                 said = run.finished[name]
-        return Signs(said or (f"found {run.marker}" if run.marker else ""))
+        ignored = sum(cursor.ignored for cursor in run.cursors.values())
+        return Signs(said or (f"found {run.marker}" if run.marker else ""), ignored)
 
     def _changes(self, ailments: list[Ailment]) -> Iterator[Ailment]:
         """Remember what ails; pass on what is new."""

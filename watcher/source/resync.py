@@ -13,11 +13,19 @@ from watcher.source.scan import scan
 _BLOCK = 1 << 20
 
 
+def fetch(fd: int, length: int, at: int) -> bytes:
+    """Read ``length`` bytes, fewer only where the file ends: one read may fall short of it."""
+    data = os.pread(fd, length, at)
+    while len(data) < length and (more := os.pread(fd, length - len(data), at + len(data))):
+        data += more
+    return data
+
+
 def goes_on(fd: int, at: int, size: int) -> bool:
     """Whether a sound record, the end of the file or an incomplete tail begins at ``at``."""
     if size - at < HEADER:
         return at <= size
-    length = header_length(os.pread(fd, HEADER, at))
+    length = header_length(fetch(fd, HEADER, at))
     if 0 <= length <= MAX_RECORD and at + length + FRAME > size:
         return True
     if length >= 0:
@@ -27,17 +35,17 @@ def goes_on(fd: int, at: int, size: int) -> bool:
 
 def sound(fd: int, at: int, size: int) -> bool:
     """Whether header and body of the record at ``at`` hold."""
-    length = header_length(os.pread(fd, HEADER, at))
+    length = header_length(fetch(fd, HEADER, at))
     if not 0 <= length <= MAX_RECORD or at + length + FRAME > size:
         return False
-    body = os.pread(fd, length, at + HEADER)
+    body = fetch(fd, length, at + HEADER)
     return len(body) == length and masked(crc32c(body)) == u32(fd, at + HEADER + length)
 
 
 def resync(fd: int, begin: int, size: int) -> int:
     """Return where the next sound record begins, at ``begin`` or after it; -1 if none does."""
     while size - begin >= FRAME:
-        data = os.pread(fd, min(_BLOCK, size - begin), begin)
+        data = fetch(fd, min(_BLOCK, size - begin), begin)
         if len(data) < FRAME:
             return -1
         for at in _headers(data):
@@ -64,4 +72,4 @@ def _headers(data: bytes) -> list[int]:
 
 def u32(fd: int, at: int) -> int:
     """Read a checksum."""
-    return int.from_bytes(os.pread(fd, 4, at), "little")
+    return int.from_bytes(fetch(fd, 4, at), "little")
