@@ -13,6 +13,7 @@ from pathlib import Path
 
 from watcher.checkpoint import load_checkpoint, save_checkpoint
 from watcher.clock import Clock
+from watcher.errors import StoreError
 from watcher.model import Ailment, AlertState, Notice, Poll, RunKey, Transition, WallTime
 from watcher.picture import picture
 from watcher.pipeline import KnownRun, Plan, State, tick
@@ -20,6 +21,7 @@ from watcher.routing import Heard, HeardKey, Route, queue, remember, without_res
 from watcher.source.logdir import Logdir
 from watcher.source.saves import find_checkpoint
 from watcher.store import Changes, RunRow, Saved, Store
+from watcher.tally import RootTally, Tally
 from watcher.watched import Watched
 
 log = logging.getLogger(__name__)
@@ -37,6 +39,8 @@ class Root:
     owed: list[Transition] = field(default_factory=list)
     changed: dict[RunKey, Watched] = field(default_factory=dict)
     polling_since: float | None = None  # monotonic seconds
+    unreachable: str = ""  # why it cannot be read, as of the last tick
+    tally: RootTally = field(default_factory=RootTally)
 
 
 class Engine:
@@ -62,6 +66,7 @@ class Engine:
         self.plan = plan
         self.routes = routes
         self.ticked_at = clock.monotonic()
+        self.tally = Tally()
         self._store = store
         self._clock = clock
         self._heard = dict(heard)
@@ -74,11 +79,12 @@ class Engine:
         StoreError: not committed, and kept for the next tick.
         """
         root = self.roots[path]
-        root.polling_since = self._clock.monotonic()
+        began = root.polling_since = self._clock.monotonic()
         try:
             poll = root.source.poll(self._clock.now())
         finally:
             root.polling_since = None
+        root.tally.polled(poll, began, self._clock.monotonic())
         for ailment in poll.ailments:
             _log_ailment(ailment)
         return self._take(root, poll)
@@ -94,23 +100,35 @@ class Engine:
 
     def _take(self, root: Root, poll: Poll) -> int:
         with self._lock:
-            now = self._clock.now()
-            outcome = tick(root.state, poll, self.plan, now)
-            root.owed += [_with_checkpoint(one, root.state) for one in outcome.transitions]
-            root.changed |= {run.key: run for run in outcome.changed}
-            notices = queue(
-                root.owed,
-                root.state.alerts(),
-                self._heard,
-                self.routes,
-                now,
-                silences=self._store.list_silences(),
-                acknowledged=self._store.list_acknowledged(),
-            )
-            self.ticked_at = self._clock.monotonic()
-            if root.changed or root.owed or notices:
-                self._commit(root, notices, now)
-            return len(notices)
+            began = self._clock.monotonic()
+            try:
+                return self._tick(root, poll)
+            except StoreError:
+                self.tally.uncommitted += 1
+                raise
+            finally:
+                self.tally.ticked(self._clock.monotonic() - began)
+
+    def _tick(self, root: Root, poll: Poll) -> int:
+        now = self._clock.now()
+        root.unreachable = poll.unreachable.get(root.path, "")
+        outcome = tick(root.state, poll, self.plan, now)
+        self.tally.took(outcome.transitions)
+        root.owed += [_with_checkpoint(one, root.state) for one in outcome.transitions]
+        root.changed |= {run.key: run for run in outcome.changed}
+        notices = queue(
+            root.owed,
+            root.state.alerts(),
+            self._heard,
+            self.routes,
+            now,
+            silences=self._store.list_silences(),
+            acknowledged=self._store.list_acknowledged(),
+        )
+        self.ticked_at = self._clock.monotonic()
+        if root.changed or root.owed or notices:
+            self._commit(root, notices, now)
+        return len(notices)
 
     def _commit(self, root: Root, notices: tuple[Notice, ...], now: WallTime) -> None:
         heard = remember(notices, self._heard)
