@@ -12,16 +12,19 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from ruamel.yaml import YAML
 
 from tests.logs import EventLog
 from tests.notify.fake_webhook import FakeWebhook
 from watcher import evaluate
-from watcher.config import parse_config
+from watcher.config import Root, parse_config
 from watcher.daemon import Service, ready
-from watcher.metrics import CONTENT_TYPE
+from watcher.metrics import CONTENT_TYPE, Process
+from watcher.model import Severity
 
 PATIENCE = 20.0  # seconds until a wait is given up; never decides what is right
 PACK = """
@@ -30,7 +33,10 @@ rules:
     detector: nan
   - alert: TriedOut
     mode: shadow
-    detector: nan
+    severity: warning
+    detector: threshold
+    inputs: {value: {tag: secret-tag}}
+    params: {above: 0.5}
 """
 
 Values = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -125,7 +131,7 @@ def test_the_page_tells_what_was_read_judged_and_sent(house: House) -> None:
     assert 0 <= value("watcher_poll_age_seconds", root=root) < PATIENCE
     assert value("watcher_tick_seconds_count") >= 1
     assert value("watcher_alerts_firing", severity="critical", mode="live") == 1
-    assert value("watcher_alerts_firing", severity="critical", mode="shadow") == 1
+    assert value("watcher_alerts_firing", severity="warning", mode="shadow") == 1
     fired = "watcher_alert_transitions_total"
     assert value(fired, rule="TrainingNaN", state="firing", mode="live") == 1
     assert value(fired, rule="TriedOut", state="firing", mode="shadow") == 1
@@ -207,8 +213,6 @@ def test_a_root_whose_name_is_not_utf8_can_be_told(tmp_path: Path, stack: ExitSt
     house = House(tmp_path, stack)
     name = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")
     house.logs.rename(name)
-    from watcher.config import Root
-
     object.__setattr__(house.config, "roots", (Root(name),))
     house.start()
     assert house.value("watcher_root_reachable", root=f"{tmp_path}/caf\\udce9") == 1
@@ -258,7 +262,7 @@ def test_only_reading_is_allowed(house: House, method: str) -> None:
     assert (answer.code, answer.headers["Allow"]) == (405, "GET, HEAD")
 
 
-@pytest.mark.parametrize("path", ["/", "/metrics/", "/../etc/passwd", "//metrics", "/debug"])
+@pytest.mark.parametrize("path", ["/", "/metrics/", "/../etc/passwd", "/debug"])
 def test_there_are_two_pages_and_no_more(house: House, path: str) -> None:
     assert house.ask(path).code == 404
     assert "Python" not in house.ask(path).headers["Server"]
@@ -289,7 +293,7 @@ def test_a_port_that_is_taken_is_one_line_and_the_service_goes_on(
     tmp_path: Path, stack: ExitStack, caplog: pytest.LogCaptureFixture
 ) -> None:
     taken = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-    address = "127.0.0.1:{}".format(taken.getsockname()[1])
+    address = f"127.0.0.1:{taken.getsockname()[1]}"
     service = House(tmp_path, stack, listen=address).start()
     said = [r.getMessage() for r in caplog.records if "no metrics" in r.getMessage()]
     assert len(said) == 1
@@ -345,3 +349,55 @@ def test_an_outage_of_the_switch_is_said_once_and_without_its_address(
         "heartbeat taken again",
     ]
     assert "very-secret" not in caplog.text + repr(service._heartbeat) + repr(service.config)
+
+
+# -------------------------------------------------------------------- what hangs on the names
+
+RULES = YAML(typ="safe").load(Path(__file__).parents[1] / "deploy" / "prometheus-rules.yaml")
+WORDS = {"absent", "changes", "delta", "increase", "or", "up"}
+
+
+def _alerts() -> list[dict[str, Any]]:
+    return [rule for group in RULES["groups"] for rule in group["rules"]]
+
+
+def test_every_metric_and_label_in_the_alert_rules_exists(house: House) -> None:
+    told: dict[str, set[str]] = {"up": {"job"}}
+    for name, labels in house.values():
+        told.setdefault(name, {"job"}).update(label for label, _ in labels)
+    for rule in _alerts():
+        bare = re.sub(r"\{[^}]*\}|\[[^]]*\]", "", rule["expr"])
+        used = set(re.findall(r"[a-z_]{2,}", bare))
+        metrics = used - WORDS | used & {"up"}
+        assert metrics
+        assert metrics <= set(told), rule["alert"]
+        known = set.union(*(told[name] for name in metrics))
+        text = f"{rule['expr']} {rule['annotations']}"
+        assert set(re.findall(r"(\w+)=\"", rule["expr"])) <= known, rule["alert"]
+        assert set(re.findall(r"\$labels\.(\w+)", text)) <= known, rule["alert"]
+
+
+def test_the_values_that_the_alert_rules_pick_exist(house: House) -> None:
+    told = {pair for _, pairs in house.values() for pair in pairs} | {("job", "watcher")}
+    for rule in _alerts():
+        assert set(re.findall(r"(\w+)=\"([^\"]*)\"", rule["expr"])) <= told
+
+
+def test_each_alert_rule_says_how_bad_it_is_and_what_to_do() -> None:
+    names = [rule["alert"] for rule in _alerts()]
+    assert len(set(names)) == len(names)
+    for rule in _alerts():
+        assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
+        assert rule["labels"]["severity"] in [s.value for s in Severity]
+        assert set(rule["annotations"]) == {"summary", "description"}
+        assert re.fullmatch(r"\d+[smh]", rule.get("for", "0s"))
+
+
+def test_the_process_is_told_of_where_the_sandbox_hides_the_machine(tmp_path: Path) -> None:
+    (tmp_path / "self").symlink_to("/proc/self")  # as ProcSubset=pid does: no /proc/stat
+    told = {
+        f.name: f.samples[0].value for f in Process(registry=None, proc=str(tmp_path)).collect()
+    }
+    assert told["process_resident_memory_bytes"] > 1e6
+    assert abs(told["process_start_time_seconds"] - time.time()) < 86400
+    assert {"process_cpu_seconds", "process_open_fds", "process_max_fds"} <= set(told)

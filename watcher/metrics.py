@@ -60,11 +60,11 @@ def exposition(seen: Seen) -> Callable[[], bytes]:
     """Return what makes the page: each call looks anew, and takes none of the engine's locks."""
     registry = CollectorRegistry()
     registry.register(_Service(seen))
-    _Process(registry=registry)
+    Process(registry=registry)
     return lambda: generate_latest(registry)
 
 
-class _Process(ProcessCollector):
+class Process(ProcessCollector):
     """Memory, processor time and open files, also where the sandbox hides /proc/stat."""
 
     def _boot_time(self) -> float:
