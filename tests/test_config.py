@@ -115,9 +115,12 @@ def test_what_keeps_a_heartbeat_from_being_sent_is_said_before_the_start(tmp_pat
     text = f'[[roots]]\npath = "{tmp_path}"\n[heartbeat]\nurl_file = "url"'
     config = parse_config(text, tmp_path / "c.toml")
     assert "heartbeat: " in str(check_environment(config)[0])
-    (tmp_path / "url").write_text("http://hidden.example.org/token")
+    (tmp_path / "url").write_text("https://switch.example.org/token")
     (tmp_path / "url").chmod(0o600)
     assert check_environment(config) == []
+    (tmp_path / "url").write_text("http://hidden.example.org/token")
+    (problem,) = check_environment(config)
+    assert "heartbeat: its address must begin with https" in str(problem)
     with pytest.raises(WatcherError, match="heartbeat: its address must begin with https") as why:
         heartbeat(config)
     assert "hidden" not in str(why.value)

@@ -139,7 +139,7 @@ def test_the_page_tells_what_was_read_judged_and_sent(house: House) -> None:
     assert value("watcher_notices_queued", receiver="console") == 0
     assert value("watcher_oldest_queued_notice_age_seconds", receiver="console") == 0
     assert value("watcher_receiver_paused", receiver="console") == 0
-    assert value("watcher_job_troubles_total", kind="error") == 0
+    assert value("watcher_job_troubles_total", task="send", kind="error") == 0
     assert value("watcher_detector_failures_total", rule="TrainingNaN") == 0
     assert value("watcher_state_readable") == value("watcher_healthy") == 1
     assert value("process_resident_memory_bytes") > 1e6
@@ -167,8 +167,8 @@ def test_runs_and_tags_never_become_labels(house: House) -> None:
     assert "secret-tag" not in page
     labels = {name for _, pairs in house.values() for name, _ in pairs}
     assert labels <= {
-        *("root", "state", "receiver", "outcome", "rule", "mode", "severity", "job", "kind"),
-        *("health", "version", "python", "scanner"),
+        *("root", "state", "receiver", "outcome", "rule", "mode", "severity", "part", "task"),
+        *("kind", "health", "version", "python", "scanner"),
     }
 
 
@@ -176,9 +176,9 @@ def test_failures_of_a_detector_and_of_the_scheduler_are_counted(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(evaluate.failures, "TrainingNaN", 3)
-    house.service.trouble["still running"] += 2
+    house.service.trouble["poll", "still running"] += 2
     assert house.value("watcher_detector_failures_total", rule="TrainingNaN") == 3
-    assert house.value("watcher_job_troubles_total", kind="still_running") == 2
+    assert house.value("watcher_job_troubles_total", task="poll", kind="still_running") == 2
 
 
 def test_a_receiver_that_does_not_answer_shows(tmp_path: Path, stack: ExitStack) -> None:
@@ -221,7 +221,8 @@ def test_a_root_whose_name_is_not_utf8_can_be_told(tmp_path: Path, stack: ExitSt
 
 
 def test_a_closed_database_leaves_the_rest_of_the_page(house: House) -> None:
-    house.service._store._db.execute("DROP TABLE notices")
+    with house.service._store._lock:  # not within a transaction that is then rolled back
+        house.service._store._db.execute("DROP TABLE notices")
     told = house.values()
     assert told["watcher_state_readable", frozenset()] == 0
     assert told["watcher_healthy", frozenset()] == 1
@@ -238,7 +239,7 @@ def test_health_is_ok_until_a_job_is_silent_for_too_long(house: House) -> None:
     answer = house.ask("/healthz")
     assert (answer.code, answer.body) == (503, "no sign of life from the scheduler for 100 s\n")
     assert house.value("watcher_healthy") == 0
-    assert house.value("watcher_sign_of_life_age_seconds", job="scheduler") >= 100
+    assert house.value("watcher_sign_of_life_age_seconds", part="scheduler") >= 100
 
 
 def test_a_hung_mount_is_shown_and_is_no_reason_to_be_restarted(house: House) -> None:
@@ -327,11 +328,28 @@ def test_signs_of_life_are_sent_while_every_job_gives_its_own(
 ) -> None:
     service = House(tmp_path, stack, HEARTBEAT).start()
     job = service._scheduler.get_job("heartbeat")
-    assert (job.trigger.interval.total_seconds(), job.executor) == (10, "heartbeat")
+    assert job.trigger.interval.total_seconds() == 10
     service._beat()
+    beating = service._heartbeat._under_way
+    beating.join()
     assert switch.paths == ["/hook/very-secret"]
     service._alive["scheduler"] = time.monotonic() - 100.0
     service._beat()
+    assert service._heartbeat._under_way is beating
+
+
+def test_a_switch_that_does_not_answer_holds_up_nothing(
+    tmp_path: Path, stack: ExitStack, switch: FakeWebhook
+) -> None:
+    house = House(tmp_path, stack, HEARTBEAT)
+    service = house.start()
+    switch.answers.append((200, {}, 5))
+    service._beat()
+    house.wait(lambda: switch.paths)
+    service._beat()  # the first is under way still
+    began = time.monotonic()
+    stack.pop_all().close()
+    assert time.monotonic() - began < 3.0
     assert len(switch.paths) == 1
 
 
@@ -342,7 +360,7 @@ def test_an_outage_of_the_switch_is_said_once_and_without_its_address(
     service = House(tmp_path, stack, HEARTBEAT).start()
     switch.answers.extend([(500, {}, 0), (404, {}, 0), (0, {}, 0), (302, {"Location": "x"}, 0)])
     for _ in range(6):
-        service._beat()
+        service._heartbeat.begin().join()
     said = [r.getMessage() for r in caplog.records if "heartbeat" in r.getMessage()]
     assert said == [
         "heartbeat not taken, trying again at the next reason=heartbeat 127.0.0.1: HTTP 500",

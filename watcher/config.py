@@ -36,6 +36,7 @@ from watcher.configtext import (
 from watcher.errors import InvalidInput, Problem, WatcherError
 from watcher.model import Role, Rule
 from watcher.muting import Hours, Interval
+from watcher.notify.http import check_address
 from watcher.places import Places, Strict, Where, did_you_mean, problems_of, shown
 from watcher.receivers import CONSOLE, Receiver, Secret
 from watcher.receivertext import RECEIVERS, ReceiverText
@@ -485,11 +486,9 @@ def check_environment(config: Config) -> list[Problem]:
     file = str(config.path or "config")
     said = [_root_trouble(root) for root in config.roots]
     if config.heartbeat:
-        said.append(_secret_trouble("heartbeat", config.heartbeat.url))
+        said.append(_heartbeat_trouble(config.heartbeat))
     for receiver in config.receivers.values():
-        said += [
-            _secret_trouble(f"receiver {receiver.name}", one) for one in receiver.secrets.values()
-        ]
+        said += [_secret_trouble(receiver.name, one) for one in receiver.secrets.values()]
         said.append(f"receiver {receiver.name}: {receiver.missing}" if receiver.missing else "")
         said += [_file_trouble(receiver, key) for key in receiver.text.paths]
     if config.state_dir:
@@ -513,11 +512,21 @@ def _root_trouble(root: Root) -> str:
     return ""
 
 
-def _secret_trouble(whose: str, secret: Secret) -> str:
+def _secret_trouble(receiver: str, secret: Secret) -> str:
     try:
         secret.read()
     except WatcherError as error:
-        return f"{whose}: {error}"
+        return f"receiver {receiver}: {error}"
+    return ""
+
+
+def _heartbeat_trouble(heartbeat: Heartbeat) -> str:
+    try:
+        check_address(heartbeat.url.read(), private=True)
+    except WatcherError as error:
+        return f"heartbeat: {error}"
+    except ValueError as error:  # says what is wrong with the address, not what it is
+        return f"heartbeat: its address {error}"
     return ""
 
 

@@ -83,7 +83,7 @@ class Service:
         self.config = config
         self.engine = engine
         self.stopping = threading.Event()
-        self.trouble: Counter[str] = Counter()  # scheduler events, by kind
+        self.trouble: Counter[tuple[str, str]] = Counter()  # scheduler events, by job and kind
         self._config_path = config_path
         self._store = store
         self._clock = clock
@@ -100,7 +100,6 @@ class Service:
         self._scheduler = BackgroundScheduler(
             executors={
                 "default": ThreadPoolExecutor(2),
-                "heartbeat": ThreadPoolExecutor(1),
                 **{f"root {path}": ThreadPoolExecutor(1) for path in engine.roots},
                 **{f"send {name}": ThreadPoolExecutor(1) for name in self._notifiers},
             },
@@ -159,7 +158,6 @@ class Service:
                 "interval",
                 seconds=every,
                 next_run_time=_utcnow(self._clock, min(every, _FIRST_BEAT)),
-                executor="heartbeat",
                 id="heartbeat",
             )
         add(self._housekeep, "interval", seconds=_HOUSEKEEPING, id="housekeeping")
@@ -232,7 +230,7 @@ class Service:
 
     def _beat(self) -> None:
         if self._heartbeat and self.healthy():
-            self._heartbeat.beat()
+            self._heartbeat.begin()
 
     def _housekeep(self) -> None:
         self._alive["scheduler"] = self._clock.monotonic()
@@ -266,7 +264,7 @@ class Service:
         """Count what the scheduler could not do; an error is a bug, so it is shown whole."""
         kinds = {EVENT_JOB_ERROR: "error", EVENT_JOB_MISSED: "missed"}
         kind = kinds.get(event.code, "still running")
-        self.trouble[kind] += 1
+        self.trouble[event.job_id.partition(" ")[0], kind] += 1
         if kind == "error":
             log.error("job failed id=%s", event.job_id, exc_info=event.exception)
         else:

@@ -88,8 +88,6 @@ class _Server(ThreadingTCPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
     timeout = _PATIENCE
-    server_version = "tb-watcher"
-    sys_version = ""
     error_message_format = "%(message)s\n"
     error_content_type = "text/plain; charset=utf-8"
 
@@ -115,6 +113,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET
     do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _refuse
+
+    def version_string(self) -> str:
+        return "tb-watcher"
 
     def log_message(self, format: str, *args: object) -> None:
         log.debug("request %s", (format % args).encode("ascii", "backslashreplace").decode())

@@ -2,7 +2,8 @@
 
 Asked for, never pushed: nothing is counted twice, and nothing costs anything until somebody asks.
 Labels are of things the operator named (roots, receivers, rules) or of ours (states, severities):
-a run or a tag never becomes one, so that ten thousand runs are as many series as one.
+a run or a tag never becomes one, so that ten thousand runs are as many series as one. None is
+called job or instance: those are Prometheus' own.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from watcher.store import Store
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 TROUBLES = ("error", "missed", "still running")
+JOBS = ("poll", "send", "housekeeping", "checkpoint", "prune", "buttons", "heartbeat")
 OUTCOMES = ("sent", "failed", "dead")
 
 Sample = tuple[Sequence[str], float]  # labels' values, value
@@ -43,14 +45,14 @@ Sample = tuple[Sequence[str], float]  # labels' values, value
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What is looked at. ``trouble``: the scheduler's, by kind. ``outcomes``: by receiver, of
-    each try to send. ``signs``: the moment of each job's last sign of life, monotonic.
+    """What is looked at. ``trouble``: the scheduler's, by job and kind. ``outcomes``: of each try
+    to send, by receiver. ``signs``: the moment of each part's last sign of life, monotonic.
     """
 
     engine: Engine
     store: Store
     clock: Clock
-    trouble: Counter[str]
+    trouble: Counter[tuple[str, str]]
     outcomes: Mapping[str, Counter[str]]
     signs: Mapping[str, float]
     ailing: Callable[[], str]
@@ -109,15 +111,16 @@ class _Service(Collector):
         )
         yield _gauge(
             "sign_of_life_age_seconds",
-            "Time since a kind of job last gave a sign of life.",
-            ("job",),
-            [((job,), now - at) for job, at in sorted(dict(seen.signs).items())],
+            "Time since a part of the service last gave a sign of life.",
+            ("part",),
+            [((part,), now - at) for part, at in sorted(dict(seen.signs).items())],
         )
+        trouble = {(job, kind): 0 for job in JOBS for kind in TROUBLES} | dict(seen.trouble)
         yield _counter(
             "job_troubles_total",
-            "Jobs that ended in an error, were missed, or found their last run still running.",
-            ("kind",),
-            [((kind.replace(" ", "_"),), seen.trouble[kind]) for kind in TROUBLES],
+            "Jobs that ended in an error, were missed, or were due while still running.",
+            ("task", "kind"),
+            [((job, kind.replace(" ", "_")), n) for (job, kind), n in trouble.items()],
         )
 
     # ---------------------------------------------------------------- roots and runs
@@ -177,9 +180,7 @@ class _Service(Collector):
             states += [((root, state.value), in_state[state]) for state in RunState]
             series.append(((root,), sum(len(run.windows) for run in runs)))
             sick = Counter(a.health for a in list(one.source.health.values()))
-            ailing += [
-                ((root, h.value.replace(" ", "_")), sick[h]) for h in Health if h is not Health.OK
-            ]
+            ailing += [((root, h.name.lower()), sick[h]) for h in Health if h is not Health.OK]
         yield _gauge("runs", "Runs by how they are doing.", ("root", "state"), states)
         yield _gauge("series", "Series held to be judged or drawn.", ("root",), series)
         yield _gauge(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from dataclasses import dataclass, field
 
 from watcher._version import __version__
@@ -25,10 +26,21 @@ class Heartbeat:
 
     url: str = field(repr=False)
     failing: bool = False
+    _under_way: threading.Thread | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse what is not an address that a secret may go to, with a ValueError."""
         check_address(self.url, private=True)
+
+    def begin(self) -> threading.Thread:
+        """Send one sign in a thread that nobody has to wait for, the end of the program neither.
+
+        While one is under way no other is sent. Returns the thread.
+        """
+        if self._under_way is None or not self._under_way.is_alive():
+            self._under_way = threading.Thread(target=self.beat, name="heartbeat", daemon=True)
+            self._under_way.start()
+        return self._under_way
 
     def beat(self) -> None:
         """Send one sign. A failure is logged once, until one is taken again; never raises."""
