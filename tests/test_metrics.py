@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from apscheduler.events import EVENT_JOB_ERROR, JobExecutionEvent
 from prometheus_client.parser import text_string_to_metric_families
 from ruamel.yaml import YAML
 
@@ -242,6 +243,17 @@ def test_health_is_ok_until_a_job_is_silent_for_too_long(house: House) -> None:
     assert house.value("watcher_sign_of_life_age_seconds", part="scheduler") >= 100
 
 
+def test_a_job_that_only_ever_fails_is_not_well(house: House) -> None:
+    house.service._alive.clear()
+    error = JobExecutionEvent(EVENT_JOB_ERROR, "poll /logs", "default", None)
+    house.service._note(error)
+    assert house.ask("/healthz").code == 200
+    house.service._alive["evaluator"] -= 1000.0
+    house.service._note(error)
+    assert house.ask("/healthz").code == 503
+    assert house.value("watcher_job_troubles_total", task="poll", kind="error") == 2
+
+
 def test_a_hung_mount_is_shown_and_is_no_reason_to_be_restarted(house: House) -> None:
     house.root.polling_since = time.monotonic() - 300.0
     house.service._alive["evaluator"] = time.monotonic() - 300.0
@@ -257,16 +269,17 @@ def test_a_hung_mount_is_shown_and_is_no_reason_to_be_restarted(house: House) ->
 # -------------------------------------------------------------------- who asks
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
-def test_only_reading_is_allowed(house: House, method: str) -> None:
-    answer = house.ask("/metrics", method)
-    assert (answer.code, answer.headers["Allow"]) == (405, "GET, HEAD")
+def test_only_reading_is_allowed(house: House) -> None:
+    for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
+        answer = house.ask("/metrics", method)
+        assert (answer.code, answer.headers["Allow"]) == (405, "GET, HEAD")
+    assert house.ask("/metrics", "BREW").code == 501
 
 
-@pytest.mark.parametrize("path", ["/", "/metrics/", "/../etc/passwd", "/debug"])
-def test_there_are_two_pages_and_no_more(house: House, path: str) -> None:
-    assert house.ask(path).code == 404
-    assert "Python" not in house.ask(path).headers["Server"]
+def test_there_are_two_pages_and_no_more(house: House) -> None:
+    for path in ("/", "/metrics/", "/../etc/passwd", "/debug"):
+        answer = house.ask(path)
+        assert (answer.code, answer.headers["Server"]) == (404, "tb-watcher")
 
 
 def test_a_head_has_no_body_and_a_query_changes_nothing(house: House) -> None:
@@ -290,6 +303,22 @@ def test_clients_that_say_nothing_hold_up_nobody(tmp_path: Path, stack: ExitStac
     assert time.monotonic() - began < 2.0
 
 
+def test_a_page_that_is_never_made_binds_one_thread_and_no_other_page(
+    tmp_path: Path, stack: ExitStack
+) -> None:
+    house = House(tmp_path, stack)
+    house.start()
+    asked = threading.Thread(target=house.ask, args=("/metrics",))
+    with house.service._store._lock:  # as if the disk of the state hung
+        asked.start()
+        time.sleep(0.1)
+        answer = house.ask("/metrics")
+        assert (answer.code, answer.body) == (503, "busy with an earlier request\n")
+        assert house.ask("/healthz").code == 200
+    asked.join()
+    assert house.ask("/metrics").code == 200
+
+
 def test_a_port_that_is_taken_is_one_line_and_the_service_goes_on(
     tmp_path: Path, stack: ExitStack, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -302,7 +331,7 @@ def test_a_port_that_is_taken_is_one_line_and_the_service_goes_on(
     assert service._listener is None
 
 
-def test_an_ipv6_address_and_a_name_work_as_well(tmp_path: Path, stack: ExitStack) -> None:
+def test_an_ipv6_address_works_as_well(tmp_path: Path, stack: ExitStack) -> None:
     house = House(tmp_path, stack, listen="[::1]:0")
     house.start()
     assert house.ask("/healthz").code == 200

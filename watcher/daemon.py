@@ -65,6 +65,7 @@ _FIXED = (
     "listen",
     "heartbeat",
 )
+_SIGNS = {"poll": "evaluator", "send": "sender", "housekeeping": "scheduler"}
 _FIRST_BEAT = 60.0  # seconds that a start must last: a service that starts for ever is not well
 
 
@@ -264,8 +265,11 @@ class Service:
         """Count what the scheduler could not do; an error is a bug, so it is shown whole."""
         kinds = {EVENT_JOB_ERROR: "error", EVENT_JOB_MISSED: "missed"}
         kind = kinds.get(event.code, "still running")
-        self.trouble[event.job_id.partition(" ")[0], kind] += 1
+        task = event.job_id.partition(" ")[0]
+        self.trouble[task, kind] += 1
         if kind == "error":
+            if task in _SIGNS:  # one that only ever fails is silent from its first failure on
+                self._alive.setdefault(_SIGNS[task], self._clock.monotonic())
             log.error("job failed id=%s", event.job_id, exc_info=event.exception)
         else:
             log.debug("job skipped id=%s why=%s", event.job_id, kind)

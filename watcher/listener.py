@@ -20,6 +20,7 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 _PATIENCE = 5.0  # seconds that a client may let us wait at any point
+_TURN = 2.0  # seconds that a client waits for the one before it to get the same page
 _MOST = 8  # clients at once; one more, and the one that is served for longest is hung up on
 
 Page = Callable[[], tuple[int, str, bytes]]  # status, content type, body
@@ -59,6 +60,7 @@ class _Server(ThreadingTCPServer):
 
     def __init__(self, host: str, port: int, pages: Mapping[str, Page]) -> None:
         self.pages = pages
+        self.turns = {path: threading.Lock() for path in pages}
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._clients: dict[int, socket.socket] = {}  # the one served for longest first
         self._clients_lock = threading.Lock()
@@ -92,11 +94,19 @@ class _Handler(BaseHTTPRequestHandler):
     error_content_type = "text/plain; charset=utf-8"
 
     def do_GET(self) -> None:
-        page = self.server.pages.get(self.path.partition("?")[0])
-        if page is None:
+        """Answer with a page. One that takes for ever to make (a hung disk) binds one thread."""
+        path = self.path.partition("?")[0]
+        if path not in self.server.pages:
             self.send_error(HTTPStatus.NOT_FOUND)
             return
-        code, content_type, body = page()
+        turn = self.server.turns[path]
+        if not turn.acquire(timeout=_TURN):
+            self.send_error(HTTPStatus.SERVICE_UNAVAILABLE, "busy with an earlier request")
+            return
+        try:
+            code, content_type, body = self.server.pages[path]()
+        finally:
+            turn.release()
         self.send_response(code)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
