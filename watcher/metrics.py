@@ -96,12 +96,11 @@ class _Service(Collector):
 
     def _whole(self) -> Iterator[Metric]:
         seen, now = self._seen, self._seen.clock.monotonic()
-        scanner = getattr(scan, "SCANNER", "numpy")
         yield _gauge(
             "build_info",
             "What runs: always 1.",
             ("version", "python", "scanner"),
-            [((__version__, platform.python_version(), scanner), 1)],
+            [((__version__, platform.python_version(), scan.SCANNER), 1)],
         )
         yield _gauge(
             "healthy",
