@@ -10,15 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from watcher.config import (
+    Heartbeat,
     check_environment,
     default_config,
     load_config,
     parse_config,
 )
+from watcher.configtext import LISTEN
 from watcher.errors import InvalidInput, WatcherError
 from watcher.model import Better, Role, Severity
 from watcher.receivers import Secret
 from watcher.roles import Pin
+from watcher.wiring import heartbeat
 
 BAD = Path(__file__).parent / "bad"
 EXAMPLE = Path(__file__).parents[1] / "config.example.toml"
@@ -45,6 +48,8 @@ def test_the_example_is_sound_and_shows_the_defaults() -> None:
         "gpus": "8",
     }
     assert config.owners == {"alice": "U0123456789"}
+    assert config.listen == plain.listen == LISTEN
+    assert config.heartbeat == Heartbeat(Secret("/etc/watcher/heartbeat-url"), 300.0)
 
 
 def test_only_the_roots_must_be_named() -> None:
@@ -71,6 +76,54 @@ def test_a_bad_config_is_refused_with_all_its_errors(
         load_config(Path(path.name))
     assert f"{error.value}\n" == Path(f"{path.name}.txt").read_text("utf-8")
     assert "not-a-real-token" not in str(error.value)
+
+
+@pytest.mark.parametrize("address", ["", "127.0.0.1:0", "[::1]:9469", "node-1.example.org:80"])
+def test_metrics_are_offered_where_the_config_says(address: str) -> None:
+    config = parse_config(f'listen = "{address}"\n[[roots]]\npath = "r"', Path("/c.toml"))
+    assert config.listen == address
+
+
+@pytest.mark.parametrize(
+    "address", ["9469", ":9469", "localhost", "::1:9469", "h:65536", "h:x", "http://h:1", "h:²"]
+)
+def test_an_address_that_nobody_can_listen_on_is_refused(address: str) -> None:
+    with pytest.raises(InvalidInput, match="is no HOST:PORT; write "):
+        parse_config(f'listen = "{address}"\n[[roots]]\npath = "r"', Path("/c.toml"))
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("", "needs url_file or url_credential"),
+        ('url_file = "a"\nurl_credential = "b"', "not both"),
+        ('url_credential = "../b"', "a name, not a path"),
+        ('url_file = "a"\nevery = "1s"', "every: "),
+        ('url = "https://hidden.example.org"', 'unknown key "url"'),
+    ],
+)
+def test_a_heartbeat_must_be_whole_and_its_address_is_never_repeated(
+    table: str, said: str
+) -> None:
+    with pytest.raises(InvalidInput) as error:
+        parse_config(f'[[roots]]\npath = "r"\n[heartbeat]\n{table}', Path("/c.toml"))
+    assert said in str(error.value)
+    assert "hidden" not in str(error.value)
+
+
+def test_what_keeps_a_heartbeat_from_being_sent_is_said_before_the_start(tmp_path: Path) -> None:
+    text = f'[[roots]]\npath = "{tmp_path}"\n[heartbeat]\nurl_file = "url"'
+    config = parse_config(text, tmp_path / "c.toml")
+    assert "heartbeat: " in str(check_environment(config)[0])
+    (tmp_path / "url").write_text("https://switch.example.org/token")
+    (tmp_path / "url").chmod(0o600)
+    assert check_environment(config) == []
+    (tmp_path / "url").write_text("http://hidden.example.org/token")
+    (problem,) = check_environment(config)
+    assert "heartbeat: its address must begin with https" in str(problem)
+    with pytest.raises(WatcherError, match="heartbeat: its address must begin with https") as why:
+        heartbeat(config)
+    assert "hidden" not in str(why.value)
 
 
 def test_a_teams_alerts_stay_with_its_receivers() -> None:

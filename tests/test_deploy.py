@@ -87,6 +87,12 @@ def test_the_readme_names_every_file_and_only_files_that_exist() -> None:
     assert {n for n in named if "." in n} <= files
 
 
+def test_the_sandbox_lets_metrics_be_asked_for() -> None:
+    assert "AF_INET" in _settings("RestrictAddressFamilies")[0].split()
+    for closed in ("PrivateNetwork", "IPAddressDeny", "SocketBindDeny"):
+        assert not _settings(closed)
+
+
 def test_the_image_runs_as_an_ordinary_user_on_the_same_paths() -> None:
     image = (DEPLOY / "Containerfile").read_text(encoding="utf-8")
     assert "\nUSER watcher\n" in image

@@ -24,6 +24,7 @@ from watcher.configtext import (
     MIN_SILENCE,
     NAME,
     ConfigText,
+    HeartbeatText,
     IntervalText,
     PinText,
     RootText,
@@ -35,7 +36,8 @@ from watcher.configtext import (
 from watcher.errors import InvalidInput, Problem, WatcherError
 from watcher.model import Role, Rule
 from watcher.muting import Hours, Interval
-from watcher.places import Places, Where, did_you_mean, problems_of, shown
+from watcher.notify.http import check_address
+from watcher.places import Places, Strict, Where, did_you_mean, problems_of, shown
 from watcher.receivers import CONSOLE, Receiver, Secret
 from watcher.receivertext import RECEIVERS, ReceiverText
 from watcher.roles import Pin
@@ -79,12 +81,21 @@ class Team:
     members: tuple[str, ...] = ()  # Slack user ids: who may press buttons; empty: everybody
 
 
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """Where signs of life go: an address that is a secret; and how often, in seconds."""
+
+    url: Secret
+    every: float
+
+
 @dataclass(frozen=True)
 class Config:
     """All that the operator asked for, checked. Durations are seconds, paths are absolute.
 
-    ``state_dir`` is "" for a state in memory. ``packs`` empty: the shipped ones. ``routes`` has
-    the teams' grants worked in: no alert of a team's rule goes to a receiver it was not granted.
+    ``state_dir`` is "" for a state in memory, ``listen`` "" for no metrics. ``packs`` empty: the
+    shipped ones. ``routes`` has the teams' grants worked in: no alert of a team's rule goes to a
+    receiver it was not granted.
     """
 
     roots: tuple[Root, ...]
@@ -98,6 +109,8 @@ class Config:
     ended_after: float = 6 * 3600.0
     min_silence: float = MIN_SILENCE
     log_level: str = "info"
+    listen: str = ""
+    heartbeat: Heartbeat | None = None
     packs: tuple[Path, ...] = ()
     disable: tuple[str, ...] = ()
     pins: tuple[Pin, ...] = ()
@@ -254,6 +267,8 @@ class _Maker:
             ended_after=text.ended_after,
             min_silence=text.min_silence,
             log_level=text.log_level,
+            listen=text.listen,
+            heartbeat=self._heartbeat(text.heartbeat),
             packs=self._paths(text.rules.packs),
             disable=text.rules.disable,
             pins=tuple(_pin(pin) for pin in text.roles.pins),
@@ -312,9 +327,13 @@ class _Maker:
         self._say((*where, key), message)
         return True
 
-    def _secret(
-        self, text: ReceiverText, name: str, where: Where, *, needed: bool
-    ) -> Secret | None:
+    def _heartbeat(self, text: HeartbeatText | None) -> Heartbeat | None:
+        if text is None:
+            return None
+        url = self._secret(text, "url", ("heartbeat",), needed=True)
+        return Heartbeat(url, text.every) if url else None
+
+    def _secret(self, text: Strict, name: str, where: Where, *, needed: bool) -> Secret | None:
         file, credential = (getattr(text, f"{name}_{kind}") for kind in ("file", "credential"))
         if file and credential:
             self._say(where, f"name either {name}_file or {name}_credential, not both")
@@ -466,6 +485,8 @@ def check_environment(config: Config) -> list[Problem]:
     """Return what is not there, or cannot be used: roots, packs and rules, secrets, state."""
     file = str(config.path or "config")
     said = [_root_trouble(root) for root in config.roots]
+    if config.heartbeat:
+        said.append(_heartbeat_trouble(config.heartbeat))
     for receiver in config.receivers.values():
         said += [_secret_trouble(receiver.name, one) for one in receiver.secrets.values()]
         said.append(f"receiver {receiver.name}: {receiver.missing}" if receiver.missing else "")
@@ -496,6 +517,16 @@ def _secret_trouble(receiver: str, secret: Secret) -> str:
         secret.read()
     except WatcherError as error:
         return f"receiver {receiver}: {error}"
+    return ""
+
+
+def _heartbeat_trouble(heartbeat: Heartbeat) -> str:
+    try:
+        check_address(heartbeat.url.read(), private=True)
+    except WatcherError as error:
+        return f"heartbeat: {error}"
+    except ValueError as error:  # says what is wrong with the address, not what it is
+        return f"heartbeat: its address {error}"
     return ""
 
 

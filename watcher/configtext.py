@@ -20,6 +20,7 @@ MIN_SILENCE = 300.0  # seconds: a writer's flush interval plus a network file sy
 DONE_MARKERS = ("DONE", "_SUCCESS", ".done", "COMPLETED")
 NAME = r"^[A-Za-z0-9_.-]+$"
 _PART = re.compile(r"\{([A-Za-z_]\w*)\}|([\w.*-]+)")
+LISTEN = "127.0.0.1:9469"
 _LEVELS = Literal["debug", "info", "warning", "error"]
 
 
@@ -40,6 +41,16 @@ def _template(value: str) -> str:
     for name in names:
         if names.count(name) > 1 or name in ("run", "root", "alert", "severity", "attempt"):
             raise ValueError(f"{{{name}}} is taken; use another name")
+    return value
+
+
+def _address(value: str) -> str:
+    """Refuse what is no HOST:PORT to listen on; "" is none at all."""
+    host, colon, port = value.rpartition(":")
+    bare = host[1:-1] if re.fullmatch(r"\[.*\]", host) else host
+    plain = re.fullmatch(r"[0-9A-Za-z.-]+" if bare == host else r"[0-9A-Fa-f:.]+", bare)
+    if value and not (colon and plain and re.fullmatch(r"\d{1,5}", port) and int(port) < 1 << 16):
+        raise ValueError(f'{shown(value)} is no HOST:PORT; write "{LISTEN}", or "" for none')
     return value
 
 
@@ -147,6 +158,14 @@ class RouteText(Strict):
     routes: list[RouteText] = Field(default_factory=list)
 
 
+class HeartbeatText(Strict):
+    """[heartbeat]"""
+
+    url_file: str = ""
+    url_credential: str = ""
+    every: Annotated[float, BeforeValidator(_seconds), Field(ge=10)] = 300.0
+
+
 class ConfigText(Strict):
     """The whole file."""
 
@@ -159,6 +178,8 @@ class ConfigText(Strict):
     ended_after: Positive = 6 * 3600.0
     min_silence: Positive = MIN_SILENCE
     log_level: _LEVELS = "info"
+    listen: Annotated[str, AfterValidator(_address)] = LISTEN
+    heartbeat: HeartbeatText | None = None
     rules: RulesText = RulesText()
     roles: RolesText = RolesText()
     owners: dict[str, Annotated[str, Field(pattern=r"^[UW][A-Z0-9]+$")]] = Field(

@@ -33,14 +33,17 @@ from watcher.clock import Clock, SystemClock
 from watcher.config import Config, load_config
 from watcher.engine import Engine, restore
 from watcher.errors import InvalidInput, LogdirError, StoreError, WatcherError
+from watcher.listener import Listener
+from watcher.metrics import CONTENT_TYPE, OUTCOMES, Seen, exposition
 from watcher.notify.base import Notifier, SendError, Whispers
 from watcher.notify.clicks import click_of, handle
 from watcher.notify.outbox import deliver
+from watcher.records import printable
 from watcher.sdnotify import notify, watchdog_seconds
 from watcher.source import scan
 from watcher.source.logdir import Logdir
 from watcher.store import Store, exclusive
-from watcher.wiring import listeners, notifiers, plan_of, source_options
+from watcher.wiring import heartbeat, listeners, notifiers, plan_of, source_options
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +56,17 @@ _LISTEN = 0.3  # seconds between looks at what signals noted
 _PRUNE_EVERY = 6 * 3600.0
 CHECKPOINT = "windows.checkpoint"
 # what jobs and threads are made for when the service starts
-_FIXED = ("roots", "receivers", "state_dir", "poll_interval", "checkpoint_every")
+_FIXED = (
+    "roots",
+    "receivers",
+    "state_dir",
+    "poll_interval",
+    "checkpoint_every",
+    "listen",
+    "heartbeat",
+)
+_SIGNS = {"poll": "evaluator", "send": "sender", "housekeeping": "scheduler"}
+_FIRST_BEAT = 60.0  # seconds that a start must last: a service that starts for ever is not well
 
 
 class Service:
@@ -71,13 +84,16 @@ class Service:
         self.config = config
         self.engine = engine
         self.stopping = threading.Event()
-        self.trouble: Counter[str] = Counter()  # scheduler events, by kind
+        self.trouble: Counter[tuple[str, str]] = Counter()  # scheduler events, by job and kind
         self._config_path = config_path
         self._store = store
         self._clock = clock
         self._random = random
         self._notifiers = notifiers(config)
         self._listeners = listeners(config, self._notifiers, self._clicked)
+        self._heartbeat = heartbeat(config)
+        self._listener: Listener | None = None
+        self._outcomes = {name: Counter[str]() for name in self._notifiers}
         self._wake = {name: threading.Event() for name in self._notifiers}
         self._reloading = threading.Lock()
         self._alive: dict[str, float] = {}
@@ -101,6 +117,7 @@ class Service:
     def running(self) -> Iterator[None]:
         """Run the jobs for as long as the context lasts."""
         self._start()
+        self._listener = self._listen_for_scrapes()
         try:
             yield
         finally:
@@ -134,6 +151,15 @@ class Service:
                 seconds=_CONNECT_EVERY,
                 next_run_time=_utcnow(self._clock),
                 id="buttons",
+            )
+        if self._heartbeat and self.config.heartbeat:
+            every = self.config.heartbeat.every
+            add(
+                self._beat,
+                "interval",
+                seconds=every,
+                next_run_time=_utcnow(self._clock, min(every, _FIRST_BEAT)),
+                id="heartbeat",
             )
         add(self._housekeep, "interval", seconds=_HOUSEKEEPING, id="housekeeping")
         add(self._prune, "interval", seconds=_PRUNE_EVERY, id="prune")
@@ -173,6 +199,8 @@ class Service:
                 fallback=self.config.receivers[name].fallback or None,
                 stop=self.stopping.is_set,
             )
+            told = zip(OUTCOMES, (done.sent, done.retried_later, done.dead), strict=True)
+            self._outcomes[name].update(dict(told))
             if done.sent or done.retried_later or done.dead:
                 log.info(
                     "delivered receiver=%s sent=%d later=%d dead=%d",
@@ -207,6 +235,10 @@ class Service:
             except SendError as error:
                 log.warning("who clicked was not told reason=%s", error)
 
+    def _beat(self) -> None:
+        if self._heartbeat and self.healthy():
+            self._heartbeat.begin()
+
     def _housekeep(self) -> None:
         self._alive["scheduler"] = self._clock.monotonic()
         try:
@@ -239,8 +271,11 @@ class Service:
         """Count what the scheduler could not do; an error is a bug, so it is shown whole."""
         kinds = {EVENT_JOB_ERROR: "error", EVENT_JOB_MISSED: "missed"}
         kind = kinds.get(event.code, "still running")
-        self.trouble[kind] += 1
+        task = event.job_id.partition(" ")[0]
+        self.trouble[task, kind] += 1
         if kind == "error":
+            if task in _SIGNS:  # one that only ever fails is silent from its first failure on
+                self._alive.setdefault(_SIGNS[task], self._clock.monotonic())
             log.error("job failed id=%s", event.job_id, exc_info=event.exception)
         else:
             log.debug("job skipped id=%s why=%s", event.job_id, kind)
@@ -273,7 +308,11 @@ class Service:
             log.info("reloaded rules=%d", len(plan.rules))
 
     def healthy(self) -> bool:
-        """Whether scheduler, evaluator and senders gave a sign of life of late.
+        """Whether scheduler, evaluator and senders gave a sign of life of late."""
+        return not self.ailing()
+
+    def ailing(self) -> str:
+        """Say which job gave no sign of life of late, "" if all did.
 
         A hung mount is no reason to be restarted: then only its own poll is late.
         """
@@ -282,7 +321,51 @@ class Service:
         due = {"scheduler": _LATE, "sender": _LATE + 30.0}
         if not polling:
             due["evaluator"] = _LATE + 2 * self.config.poll_interval
-        return all(now - self._alive.get(who, now) < late for who, late in due.items())
+        silent = {who: now - self._alive.get(who, now) for who in due}
+        late = [f"{who} for {s:.0f} s" for who, s in silent.items() if s >= due[who]]
+        return f"no sign of life from the {', '.join(late)}" if late else ""
+
+    # ---------------------------------------------------------------- for monitoring
+
+    def _listen_for_scrapes(self) -> Listener | None:
+        """Offer metrics and health. Nothing depends on them: without a port it goes on."""
+        if not self.config.listen:
+            return None
+        page = exposition(
+            Seen(
+                self.engine,
+                self._store,
+                self._clock,
+                self.trouble,
+                self._outcomes,
+                self._alive,
+                self.ailing,
+            )
+        )
+        pages = {"/metrics": lambda: (200, CONTENT_TYPE, page()), "/healthz": self._health}
+        try:
+            listener = Listener(self.config.listen, pages)
+        except (OSError, ValueError) as error:  # taken, not ours, or no name of a host
+            why = "no metrics, the service goes on; free the address or set another"
+            log.error("%s listen=%s reason=%r", why, self.config.listen, str(error))
+            return None
+        listener.start()
+        log.info("metrics at %s/metrics", listener.url)
+        return listener
+
+    def _health(self) -> tuple[int, str, bytes]:
+        """Return the page for whoever asks whether to restart us: 503 and why, else ok.
+
+        Roots that cannot be read are named, and change nothing.
+        """
+        ailing = self.ailing()
+        roots = [
+            f"root {printable(root.path)!r} unreachable: {printable(root.unreachable)}"
+            for root in self.engine.roots.values()
+            if root.unreachable
+        ]
+        text = "".join(f"{line}\n" for line in (ailing or "ok", *roots))
+        return (503 if ailing else 200), "text/plain; charset=utf-8", text.encode()
 
     def wait(self, signals: _Signals) -> None:
         """Wait until told to stop; meanwhile tell systemd that all is well, as long as it is."""
@@ -301,7 +384,7 @@ class Service:
             runs = sum(len(root.state.runs) for root in self.engine.roots.values())
             notify("WATCHDOG=1", f"STATUS=following {runs} runs")
         else:
-            log.error("no sign of life from a job, letting the watchdog decide")
+            log.error("%s, letting the watchdog decide", self.ailing())
 
     def _stop(self, deadline: float) -> None:
         """Stop the jobs and save; leave without a job that hangs for ``deadline`` seconds."""
@@ -311,6 +394,8 @@ class Service:
             wake.set()
         for listener in self._listeners:
             listener.close()
+        if self._listener:
+            self._listener.close()
         timer = threading.Timer(deadline, _die)
         timer.daemon = True
         timer.start()
@@ -339,10 +424,10 @@ def _die() -> None:
     os._exit(0)
 
 
-def _utcnow(clock: Clock) -> object:
+def _utcnow(clock: Clock, later: float = 0.0) -> object:
     from datetime import UTC, datetime
 
-    return datetime.fromtimestamp(clock.now(), UTC)
+    return datetime.fromtimestamp(clock.now() + later, UTC)
 
 
 def _mtimes(config: Config, path: Path | None) -> dict[str, float]:

@@ -42,6 +42,13 @@ def examine(config: Config | None, now: WallTime) -> Iterator[Finding]:
     yield _state(config.state_dir)
     for receiver in config.receivers.values():
         yield from _receiver(receiver)
+    if config.heartbeat:
+        try:
+            config.heartbeat.url.read()
+        except WatcherError as error:
+            yield Finding(f"heartbeat: {error}", good=False)
+        else:
+            yield Finding(f"heartbeat: every {config.heartbeat.every:.0f} s, address readable")
 
 
 def _installation() -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from watcher.checkpoint import load_checkpoint, save_checkpoint
 from watcher.clock import Clock
+from watcher.errors import StoreError
 from watcher.model import Ailment, AlertState, Notice, Poll, RunKey, Transition, WallTime
 from watcher.picture import picture
 from watcher.pipeline import KnownRun, Plan, State, release, tick
@@ -20,6 +21,7 @@ from watcher.routing import Heard, HeardKey, Route, queue, remember, without_res
 from watcher.source.logdir import Logdir
 from watcher.source.saves import find_checkpoint
 from watcher.store import Changes, RunRow, Saved, Store
+from watcher.tally import RootTally, Tally
 from watcher.watched import Watched
 
 log = logging.getLogger(__name__)
@@ -39,6 +41,8 @@ class Root:
     changed: dict[RunKey, Watched] = field(default_factory=dict)
     wanted: set[RunKey] = field(default_factory=set)  # directories to be read from the start
     polling_since: float | None = None  # monotonic seconds
+    unreachable: str = ""  # why it cannot be read, as of the last tick
+    tally: RootTally = field(default_factory=RootTally)
 
 
 class Engine:
@@ -64,6 +68,7 @@ class Engine:
         self.plan = plan
         self.routes = routes
         self.ticked_at = clock.monotonic()
+        self.tally = Tally()
         self._store = store
         self._clock = clock
         self._heard = dict(heard)
@@ -84,11 +89,12 @@ class Engine:
         return queued
 
     def _read(self, root: Root) -> Poll:
-        root.polling_since = self._clock.monotonic()
+        began = root.polling_since = self._clock.monotonic()
         try:
             poll = root.source.poll(self._clock.now())
         finally:
             root.polling_since = None
+        root.tally.polled(poll, began, self._clock.monotonic())
         for ailment in poll.ailments:
             _log_ailment(ailment)
         return poll
@@ -107,29 +113,44 @@ class Engine:
         is done without the lock, and only by the thread that polls the root.
         """
         with self._lock:
+            began = self._clock.monotonic()
             now = self._clock.now()
+            root.unreachable = poll.unreachable.get(root.path, "")
             outcome = tick(root.state, poll, self.plan, now)
+            self.tally.took(outcome.transitions)
             root.wanted |= outcome.wanted
             root.owed += outcome.transitions
             root.changed |= {run.key: run for run in outcome.changed}
-        reachable = root.path not in poll.unreachable
+            ticking = self._clock.monotonic() - began
+        reachable = not root.unreachable
         saved = self._checkpoints(root, outcome.transitions) if reachable else {}
         with self._lock:
+            began = self._clock.monotonic()
             root.owed = [_with_checkpoint(one, root.state, saved) for one in root.owed]
             release(root.state, now, KEPT // len(self.roots))
-            notices = queue(
-                root.owed,
-                root.state.alerts(),
-                self._heard,
-                self.routes,
-                now,
-                silences=self._store.list_silences(),
-                acknowledged=self._store.list_acknowledged(),
-            )
-            self.ticked_at = self._clock.monotonic()
-            if root.changed or root.owed or notices:
-                self._commit(root, notices, now)
-            return len(notices)
+            try:
+                return self._tell(root, now)
+            except StoreError:
+                self.tally.uncommitted += 1
+                raise
+            finally:
+                self.tally.ticked(ticking + self._clock.monotonic() - began)
+
+    def _tell(self, root: Root, now: WallTime) -> int:
+        """Queue what is owed and commit; return how many notices that were."""
+        notices = queue(
+            root.owed,
+            root.state.alerts(),
+            self._heard,
+            self.routes,
+            now,
+            silences=self._store.list_silences(),
+            acknowledged=self._store.list_acknowledged(),
+        )
+        self.ticked_at = self._clock.monotonic()
+        if root.changed or root.owed or notices:
+            self._commit(root, notices, now)
+        return len(notices)
 
     def _checkpoints(self, root: Root, said: Sequence[Transition]) -> dict[str, str]:
         """Look for the checkpoint to go back to, for each alert that begins to fire.

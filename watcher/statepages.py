@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from watcher.clock import SystemClock
-from watcher.config import load_config
+from watcher.config import Config, load_config
 from watcher.errors import WatcherError
 from watcher.model import AlertState, RunState, WallTime
 from watcher.notify.message import as_json, clean, plain
@@ -29,28 +29,29 @@ _RECENT = 20  # closed alerts that are listed as text
 
 def page(what: str, config: Path | None, *, as_json: bool) -> tuple[list[str], int]:
     """Return the lines of ``status``, ``alerts`` or ``runs``, and the exit code."""
-    with Store.open(_state_dir(config), read_only=True) as store:
+    found = _config(config)
+    with Store.open(found.state_dir, read_only=True) as store:
         if what == "silences":
             return _silences(store, as_json), 0
         if what == "alerts":
             return _alerts(store, as_json)
         if what == "runs":
             return _runs(store, as_json), 0
-        return _status(store, as_json), 0
+        return _status(store, found.listen, as_json), 0
 
 
 def writable(config: Path | None) -> Store:
     """Open the service's state to change it; the service may run meanwhile."""
-    return Store.open(_state_dir(config))
+    return Store.open(_config(config).state_dir)
 
 
-def _state_dir(config: Path | None) -> str:
-    if config is None:
+def _config(path: Path | None) -> Config:
+    if path is None:
         raise WatcherError("name the service's config: -c config.toml")
-    state_dir = load_config(config).state_dir
-    if not state_dir:
-        raise WatcherError(f"{config}: no state_dir, so there is no state to look at; set one")
-    return state_dir
+    config = load_config(path)
+    if not config.state_dir:
+        raise WatcherError(f"{path}: no state_dir, so there is no state to look at; set one")
+    return config
 
 
 def add_silence(store: Store, matchers: Sequence[str], span: str, by: str, comment: str) -> str:
@@ -124,10 +125,11 @@ def _run_lines(rows: list[RunRow], now: WallTime) -> Iterator[str]:
         yield f"{row.state.value:<9} {row.run.run}{tries}, last bytes {_ago(now - row.last_seen)}"
 
 
-def _status(store: Store, wanted_json: bool) -> list[str]:
+def _status(store: Store, listen: str, wanted_json: bool) -> list[str]:
     saved, deliveries, dead = store.load(), store.counts(), store.list_dead()
     states = Counter(row.state for row in saved.runs.values())
     firing = store.list_alerts(AlertState.FIRING)
+    metrics = f"http://{listen}/metrics" if listen else ""
     if wanted_json:
         return [
             json.dumps(
@@ -135,6 +137,7 @@ def _status(store: Store, wanted_json: bool) -> list[str]:
                     "last_tick": saved.tick_at,
                     "runs": {state.value: states.get(state, 0) for state in RunState},
                     "firing": len(firing),
+                    "metrics": metrics,
                     "receivers": [
                         {
                             "name": d.receiver,
@@ -158,6 +161,7 @@ def _status(store: Store, wanted_json: bool) -> list[str]:
     lines = [f"last change seen: {tick}"]
     lines.append("runs: " + (", ".join(f"{n} {s.value}" for s, n in states.items()) or "none"))
     lines.append(f"alerts: {len(firing)} firing")
+    lines += [f"metrics: {metrics}"] if metrics else []
     for d in deliveries:
         trouble = f"; failing {d.failures} times: {d.error}" if d.failures else ""
         counts = f"{d.sent} sent, {d.queued} queued, {d.dead} given up"

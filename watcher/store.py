@@ -484,6 +484,12 @@ class Store:
             )
         return tuple(found[name] for name in sorted(found))
 
+    def queued_since(self) -> dict[str, WallTime]:
+        """Return since when the oldest unsent notice waits, for each receiver that has one."""
+        sql = """SELECT receiver, min(queued_at) AS since FROM notices
+                 WHERE state IN ('queued', 'sending') GROUP BY receiver"""
+        return {r["receiver"]: r["since"] for r in self._rows(sql)}
+
     def list_silences(self) -> tuple[Silence, ...]:
         """Return every silence on record, expired ones too."""
         return tuple(

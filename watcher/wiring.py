@@ -11,6 +11,7 @@ from watcher.errors import WatcherError
 from watcher.model import RunKey
 from watcher.notify.base import Notifier
 from watcher.notify.console import Console
+from watcher.notify.heartbeat import Heartbeat
 from watcher.pipeline import Plan
 from watcher.receivers import Receiver
 from watcher.receivertext import (
@@ -60,6 +61,16 @@ def notifiers(config: Config) -> dict[str, Notifier]:
     """Return the receivers by name; WatcherError if a secret cannot be read."""
     owners = {user: f"<@{who}>" for user, who in config.owners.items()}
     return {name: notifier(receiver, owners) for name, receiver in config.receivers.items()}
+
+
+def heartbeat(config: Config) -> Heartbeat | None:
+    """Return what sends signs of life, None if none are wanted; WatcherError as for receivers."""
+    if config.heartbeat is None:
+        return None
+    try:
+        return Heartbeat(config.heartbeat.url.read())
+    except ValueError as error:  # says what is wrong with the secret, not what it is
+        raise WatcherError(f"heartbeat: its address {error}") from None
 
 
 def listeners(

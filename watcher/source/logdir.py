@@ -133,6 +133,12 @@ class Logdir:
         """What ails at the moment, by path; ``Poll.ailments`` are the changes."""
         return self._health
 
+    @property
+    def skipped_bytes(self) -> int:
+        """How many damaged bytes were skipped, in the files there are now. Any thread may ask."""
+        runs = [run for root in self._roots.values() for run in list(root.runs.values())]
+        return sum(cursor.skipped for run in runs for cursor in list(run.cursors.values()))
+
     def poll(self, now: WallTime) -> Poll:
         """Return what is new. Never raises for what is wrong with a file or directory."""
         batches: list[Batch] = []
