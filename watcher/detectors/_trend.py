@@ -94,11 +94,7 @@ def trend(values: Floats) -> Trend:
 
 def finite(window: Window) -> tuple[Ints, Floats]:
     """Return steps and values of the whole curve, without what is not finite."""
-    curve = window.curve
-    good = np.isfinite(curve.mean)
-    if good.all():
-        return curve.step, curve.mean
-    return curve.step[good], curve.mean[good]
+    return window.finite_curve
 
 
 def mean(values: Floats) -> float:
