@@ -11,7 +11,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +38,7 @@ from watcher.model import (
     no_points,
 )
 from watcher.precedence import silenced
-from watcher.series import Window, next_checkpoint
+from watcher.series import Window, checkpoints
 from watcher.watched import IDLE, Watched
 
 _YEAR_2100 = 4_102_444_800.0
@@ -201,8 +201,7 @@ def _bind(run: Watched, subject: Subject, before: Bound | None) -> Bound:
 # -------------------------------------------------------------------------------- judging
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class _Cut:
+class _Cut(NamedTuple):
     """After which point (index into the part) which tag's rules look; ``full``: all of them."""
 
     at: int
@@ -246,6 +245,7 @@ def _judge_part(run: Watched, part: Columns, plan: RunPlan, moment: Moment) -> l
         for cut in _cuts(feeds[tag], tag, bounds, run.judged.get(tag, 0), moment)
     )
     facts, labels = run.facts(), plan.labels_for(run.key)
+    loud = _loud(run)
     said: list[Transition] = []
     for cut in cuts:
         now = float(part.wall_time[cut.at]) if moment.recorded else moment.now
@@ -253,9 +253,11 @@ def _judge_part(run: Watched, part: Columns, plan: RunPlan, moment: Moment) -> l
             feed.until(cut.at)
         for bound in by_trigger[cut.tag]:
             if cut.full or bound.subject.detector.events is not None:
-                hushed = _hushed(run, bound)
+                hushed = loud and _hushed(bound, loud)
                 verdict = UNKNOWN if hushed else evaluate.judge(bound, facts, now)
                 said += _advance(run, bound, verdict, labels, now)
+                if verdict.status is not Status.UNKNOWN and run.alerts:
+                    loud = _loud(run)
     for feed in feeds.values():
         feed.until(len(part))
     return said
@@ -284,12 +286,10 @@ def _cuts(
     before, n = feed.window.count, len(feed.at)
     marked = np.zeros(n, bool)
     for bound in bounds:
-        marked |= _marks(bound, feed.window, feed.value)
+        if (events := bound.subject.detector.events) is not None:
+            marked |= events(feed.window, feed.value, bound.subject.rule.params)
     full = np.zeros(n, bool)
-    count = next_checkpoint(before)
-    while count <= before + n:
-        full[count - before - 1] = True
-        count = next_checkpoint(count)
+    full[[count - before - 1 for count in checkpoints(before, before + n)]] = True
     looks = full | marked
     looks[: max(0, judged - before)] = False
     history = feed.wall < moment.judge_from
@@ -298,29 +298,26 @@ def _cuts(
         looks &= ~history
         if not looks.any():
             looks[newest] = True
-    for i in np.flatnonzero(looks).tolist():
-        yield _Cut(int(feed.at[i]), tag, bool(full[i]))
+    found = np.flatnonzero(looks)
+    for at, whole in zip(feed.at[found].tolist(), full[found].tolist(), strict=True):
+        yield _Cut(at, tag, whole)
 
 
-def _marks(bound: Bound, window: Window, values: Floats) -> npt.NDArray[np.bool_]:
-    events = bound.subject.detector.events
-    if events is None:
-        return np.zeros(len(values), bool)
-    return events(window, values, bound.subject.rule.params)
+def _loud(run: Watched) -> list[tuple[Slot, str]]:
+    """Return slot and detector of the alerts of this try that fire and are heard."""
+    return [
+        (slot, alert.detector)
+        for slot, alert in run.alerts.items()
+        if alert.state is AlertState.FIRING and slot.attempt == run.attempt and not alert.shadow
+    ]
 
 
-def _hushed(run: Watched, bound: Bound) -> bool:
+def _hushed(bound: Bound, loud: Sequence[tuple[Slot, str]]) -> bool:
     """Whether another finding of the same try makes this one not worth saying.
 
     A stronger one, or the same about another series: a NaN in one loss is soon one in all.
     """
-    if not run.alerts:
-        return False
-    others = [
-        alert.detector
-        for alert in run.firing
-        if alert.attempt == run.attempt and alert.slot != bound.slot and not alert.shadow
-    ]
+    others = [detector for slot, detector in loud if slot != bound.slot]
     name = bound.subject.detector.name
     return bool(others) and (name in others or silenced(name, others))
 
@@ -389,7 +386,7 @@ def look(
     waiting = {slot for slot, alert in run.alerts.items() if _waits(alert)}
     for bound in run.bounds:
         if bound.subject.detector.timed and run.alive:
-            hushed = _hushed(run, bound)
+            hushed = _hushed(bound, _loud(run))
             verdict = UNKNOWN if hushed else evaluate.judge(bound, facts, now)
             said += _advance(run, bound, verdict, labels, now)
         elif waiting and bound.slot in waiting:

@@ -38,10 +38,21 @@ def next_checkpoint(count: int) -> int:
     Every point up to 128, then every 1/64 of the count, never more than 250 points apart. A fixed
     sequence, so that verdicts do not depend on the poll.
     """
+    _reach(count)
+    return _checkpoints[bisect.bisect_right(_checkpoints, count)]
+
+
+def checkpoints(after: int, until: int) -> list[int]:
+    """Return the counts at which conditions are judged, from ``after`` (left out) to ``until``."""
+    _reach(until)
+    start, stop = (bisect.bisect_right(_checkpoints, n) for n in (after, until))
+    return _checkpoints[start:stop]
+
+
+def _reach(count: int) -> None:
     while _checkpoints[-1] <= count:
         n = _checkpoints[-1]
         _checkpoints.append(n + min(_CHECK_MOST, max(1, n // _CHECK_EVERY)))
-    return _checkpoints[bisect.bisect_right(_checkpoints, count)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from watcher.detectors import Inputs, detector
-from watcher.detectors._noise import SHORT, finite, spread
+from watcher.detectors._noise import SHORT, median, spread
 from watcher.model import OK, UNKNOWN, Floats, Ints, Severity, Status, Verdict, WallTime
 from watcher.series import Window
 
@@ -58,8 +58,7 @@ def detect(inputs: Inputs, params: Divergence, now: WallTime) -> Verdict:
     """
     if inputs.run.adversarial or inputs.run.reinforcement:
         return OK
-    curve = inputs["value"].curve
-    step, value = finite(curve.step, curve.mean)
+    step, value = inputs["value"].finite_curve
     n = len(value)
     if n < params.least:
         return UNKNOWN
@@ -92,7 +91,7 @@ def detect(inputs: Inputs, params: Divergence, now: WallTime) -> Verdict:
         return OK
     if rise <= params.again * _came_back(smooth, low):
         return OK
-    start = float(np.median(value[: max(1, min(low, width, 5))]))
+    start = median(value[: max(1, min(low, width, 5))])
     if start - base < params.descent * rise and rise < max(level, abs(start)):
         return OK
     near = min(0.1 * rise, 2 * error + 0.02 * level)

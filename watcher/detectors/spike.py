@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from watcher.detectors import Inputs, detector
-from watcher.detectors._noise import as_scale
+from watcher.detectors._noise import as_scale, median
 from watcher.model import OK, UNKNOWN, Floats, Ints, Severity, Status, Verdict, WallTime
 from watcher.series import Window
 
@@ -52,10 +52,10 @@ def _excess(before: Floats, value: float, params: Spike, *, steady: bool) -> flo
     every, logs = as_scale(np.append(before, value))
     past, now = every[:-1], float(every[-1])
     half = len(past) // 2
-    late = float(np.median(past[half:]))
-    slope = min(0.0, (late - float(np.median(past[:half]))) / (len(past) - half))
+    late = median(past[half:])
+    slope = min(0.0, (late - median(past[:half])) / (len(past) - half))
     away = past - late - slope * (np.arange(len(past)) - (half + len(past) - 1) / 2)
-    spread = 1.4826 * float(np.median(np.abs(away)))
+    spread = 1.4826 * median(np.abs(away))
     unit = max(abs(late), float(np.ptp(past)))
     level = math.log1p(params.rise) if logs else params.rise * unit
     asked = max(params.factor * spread, params.beyond * float(away.max()), level)
@@ -76,7 +76,7 @@ def mark(window: Window, values: Floats, params: Spike) -> npt.NDArray[np.bool_]
     with np.errstate(invalid="ignore"):
         usual = np.abs(np.diff(finite[: max(2, len(held))]))
         usual = usual[np.isfinite(usual)]
-        noise = params.small_factor / 2 * float(np.median(usual)) if len(usual) >= 8 else 0.0
+        noise = params.small_factor / 2 * median(usual) if len(usual) >= 8 else 0.0
         for back in (1, 2, 3):
             size = np.maximum(np.abs(finite[:-back]), 1e-300)
             least = np.maximum(size * params.small_rise * 0.5, noise)
@@ -105,10 +105,7 @@ def detect(inputs: Inputs, params: Spike, now: WallTime) -> Verdict:
         return OK
     if len(window) < params.least + 1:
         return UNKNOWN
-    value, step = window.value, window.step
-    if not math.isfinite(float(value.sum())):
-        good = np.isfinite(value)
-        value, step = value[good], step[good]
+    step, value = window.finite_tail
     if len(value) < params.least + 1:
         return UNKNOWN
     before, recent = value[-params.context - params.lasts : -params.lasts], value[-params.lasts :]
@@ -121,7 +118,7 @@ def detect(inputs: Inputs, params: Spike, now: WallTime) -> Verdict:
     before = value[max(0, found - params.context) : found]
     if len(value) > found + 1 and value[-1] <= _usual(before):
         return OK
-    return _finding(step, value, found, float(np.median(before)))
+    return _finding(step, value, found, median(before))
 
 
 def _newest(step: Ints, value: Floats, lr: Window | None, params: Spike) -> int | None:
@@ -146,7 +143,7 @@ def _steady(lr: Window, since: int, until: int) -> bool:
 
 def _usual(before: Floats) -> float:
     """Return up to where a point counts as usual: the highest before, and a half more of that."""
-    high, middle = float(before.max()), float(np.median(before))
+    high, middle = float(before.max()), median(before)
     return high + 0.5 * (high - middle)
 
 
