@@ -7,6 +7,7 @@ it does not matter how the points were split over polls, and a replay says what 
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -212,20 +213,23 @@ class _Cut(NamedTuple):
 class _Feed:
     """One tag's new points, given to its window as far as the cuts have come."""
 
-    __slots__ = ("at", "step", "taken", "value", "wall", "window")
+    __slots__ = ("_places", "_taken", "at", "step", "value", "wall", "window")
 
     def __init__(self, window: Window, part: Columns, at: npt.NDArray[np.intp]) -> None:
-        self.window, self.at, self.taken = window, at, 0
+        self.window, self.at = window, at
         self.step, self.wall, self.value = part.step[at], part.wall_time[at], part.value[at]
+        self._places: list[int] = at.tolist()
+        self._taken = 0
 
     def until(self, index: int) -> None:
         """Bring the window up to index ``index`` of the part, inclusive."""
-        start, stop = self.taken, int(self.at.searchsorted(index, side="right"))
+        start = self._taken
+        stop = bisect.bisect_right(self._places, index, start)
         if stop > start:
             self.window.extend(
                 self.step[start:stop], self.wall[start:stop], self.value[start:stop]
             )
-            self.taken = stop
+            self._taken = stop
 
 
 def _judge_part(run: Watched, part: Columns, plan: RunPlan, moment: Moment) -> list[Transition]:
@@ -334,8 +338,11 @@ def _advance(
 ) -> tuple[Transition, ...]:
     """Move the alert of one bound rule on, and remember what was said."""
     bound.verdict = verdict
-    held = run.alerts.get(bound.slot) if run.alerts else None
-    if held is None and verdict.status is not Status.BREACH:
+    breach = verdict.status is Status.BREACH
+    if not breach and not run.alerts:
+        return ()
+    held = run.alerts.get(bound.slot)
+    if held is None and not breach:
         return ()  # nothing was wrong, and nothing is
     trigger = bound.windows.get(bound.subject.detector.trigger)
     step = trigger.last_step if trigger else run.last_step

@@ -83,6 +83,19 @@ def at_rest(window: Window, flat: Flat) -> Rest | None:
     return Rest(line.level, start, int(step[at]), n - at, fallen, last / n, rise)
 
 
+def surely_fallen(window: Window, flat: Flat, by: float) -> bool:
+    """Whether ``at_rest`` could only say that the curve has fallen by ``by`` or more, or None.
+
+    Much cheaper: a level is a mean, so it cannot exceed the highest value it is taken from.
+    """
+    _, value = window.finite_curve
+    n = len(value)
+    if n < flat.points + 2 or window.extremes.low <= 0:
+        return False
+    last = max(flat.points, int(n * flat.part * max(LONGER)))
+    return float(value[-last:].max()) < 0.999999 * (1 - by) * float(value[opening(value)])
+
+
 def _flat(line: Trend, margin: float, trifle: float) -> bool:
     """Whether winning ``margin`` can be ruled out, and no more than a trifle is likely."""
     won = -line.rise

@@ -110,6 +110,9 @@ def opening(values: Floats) -> int:
     """
     if len(values) < 4 or values[0] <= values[1]:
         return 0
+    fall, second = float(values[0] - values[1]), values[1]
+    if fall <= 10 * max(abs(values[-1] - second), abs(values[len(values) // 2] - second)):
+        return 0  # the others cover more than that: the common case
     rest = values[1:]
     return int(values[0] - values[1] > 10 * float(rest.max() - rest.min()) > 0)
 

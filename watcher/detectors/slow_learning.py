@@ -70,8 +70,11 @@ def detect(inputs: Inputs, params: SlowLearning, now: WallTime) -> Verdict:
         return UNKNOWN
     first = opening(value)
     value, step = value[first:], step[first:]
+    begun = mean(value[: max(1, len(value) // 32)])
+    if mean(value[-max(2, len(value) // 8) :]) < 0.999999 * (1 - params.least) * begun:
+        return OK  # it has left its start, whatever the line says: the common case, and cheap
     line = trend(value)
-    start = max(mean(value[: max(1, len(value) // 32)]), line.level - line.rise / 2)
+    start = max(begun, line.level - line.rise / 2)
     level = line.level + line.rise / 2
     lost, due = 1 - level / start, params.least * min(1.0, len(window) / params.due)
     if lost > due or lost + line.doubt / start > 2 * params.least or _left(value, start, params):
