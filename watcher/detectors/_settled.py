@@ -63,7 +63,6 @@ def at_rest(window: Window, flat: Flat) -> Rest | None:
         return None
     first = opening(value)
     low, high = float(value[first:].min()), float(value[first:].max())
-    lowest = float(batches(value[first:]).min())
     for longer in LONGER:
         last = max(flat.points, int(n * flat.part * longer))
         if n < last + 2:
@@ -74,7 +73,7 @@ def at_rest(window: Window, flat: Flat) -> Rest | None:
             break
     else:
         return None
-    if line.level - lowest > RISEN * unit:
+    if line.level - float(batches(value[first:]).min()) > RISEN * unit:
         return None  # it rests where it rose to
     start = max(float(value[first]), window.first_value if first == 0 else -np.inf)
     fallen = 1 - line.level / start if start > 0 and low > 0 else 1.0
@@ -110,7 +109,8 @@ def _since(value: Floats, known: int, level: float, tolerance: float) -> int:
     Single points stand out by noise, so it goes back over means of a few.
     """
     width = max(1, (len(value) - known) // 4)
-    total = np.concatenate(([0.0], np.cumsum(value[: known + width])))
+    total = np.zeros(known + width + 1)
+    value[: known + width].cumsum(out=total[1:])
     smooth = (total[width:] - total[:-width]) / width
     away = np.flatnonzero(np.abs(smooth - level) > tolerance)
     return min(known, int(away[-1]) + 1) if len(away) else 0

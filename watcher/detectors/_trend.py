@@ -85,7 +85,7 @@ def trend(values: Floats) -> Trend:
     """Fit a line through at least three finite values."""
     starts, sizes, place, square = _plan(len(values))
     means = np.add.reduceat(values, starts) / sizes
-    level = float(means.sum()) / len(means)
+    level = float(np.add.reduce(means)) / len(means)
     rise = float(place @ means) / square
     left = means - level - rise * place
     freedom = len(means) - 2
@@ -99,7 +99,7 @@ def finite(window: Window) -> tuple[Ints, Floats]:
 
 def mean(values: Floats) -> float:
     """Return the mean; ``np.mean`` costs several times as much on few values."""
-    return float(values.sum()) / len(values)
+    return float(np.add.reduce(values)) / len(values)
 
 
 def opening(values: Floats) -> int:

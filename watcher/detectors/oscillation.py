@@ -168,7 +168,8 @@ def _follows(lr: Window | None, n: int) -> bool:
 
 
 def _finding(window: Window, step: Ints, value: Floats, recent: Floats, period: float) -> Verdict:
-    high, low = float(np.quantile(recent, 0.9)), float(np.quantile(recent, 0.1))
+    ordered = np.sort(recent)
+    high, low = _quantile(ordered, 0.9), _quantile(ordered, 0.1)
     onset = int(step[_began(value, (high - low) / 2, len(recent), period)])
     best = window.extremes
     return Verdict(
@@ -194,17 +195,29 @@ def _began(value: Floats, swing: float, n: int, period: float) -> int:
     """
     block = max(4, math.ceil(period) + 1)
     at = len(value) - n
-    while at >= block and _range(value[at - block : at]) > swing:
-        at -= block
-    while at < len(value) - 2 * block and _range(value[at : at + block]) <= swing:
-        at += block
-    return at
+    calm = np.flatnonzero(~(_ranges(value[at % block : at], block) > swing))
+    back = at // block - int(calm[-1]) - 1 if len(calm) else at // block
+    if back:
+        return at - back * block
+    ahead = -(-max(0, n - 2 * block) // block)  # blocks that another two would follow
+    wild = np.flatnonzero(~(_ranges(value[at : at + ahead * block], block) <= swing))
+    return at + block * (int(wild[0]) if len(wild) else ahead)
 
 
-def _range(value: Floats) -> float:
-    """Return the range of some values about the line through them."""
-    at, square = _places(len(value))
-    return float(np.ptp(value - float(at @ value) / square * at))
+def _ranges(value: Floats, block: int) -> Floats:
+    """Return the range of each block of values about the line through it."""
+    at, square = _places(block)
+    blocks = value.reshape(-1, block)
+    flat = blocks - np.outer(blocks @ at / square, at)
+    ranges: Floats = flat.max(axis=1) - flat.min(axis=1)
+    return ranges
+
+
+def _quantile(ordered: Floats, part: float) -> float:
+    """Return a quantile between the two nearest of sorted values; ``np.quantile`` costs more."""
+    place = part * (len(ordered) - 1)
+    below = int(place)
+    return float(np.interp(place, (below, below + 1), ordered[below : below + 2]))
 
 
 def _turns(value: Floats) -> float:
