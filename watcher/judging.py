@@ -203,11 +203,15 @@ def _bind(run: Watched, subject: Subject, before: Bound | None) -> Bound:
 
 
 class _Cut(NamedTuple):
-    """After which point (index into the part) which tag's rules look; ``full``: all of them."""
+    """After which point (index into the part) which tag's rules look.
+
+    ``full``: all of them, else those of events. ``idle``: only if one of these has an open alert.
+    """
 
     at: int
     tag: str
     full: bool
+    idle: bool
 
 
 class _Feed:
@@ -239,6 +243,10 @@ def _judge_part(run: Watched, part: Columns, plan: RunPlan, moment: Moment) -> l
     for bound in run.bounds:
         if not bound.subject.detector.timed and bound.subject.trigger in feeds:
             by_trigger.setdefault(bound.subject.trigger, []).append(bound)
+    watchful = {
+        tag: [b for b in bounds if b.subject.detector.events is not None]
+        for tag, bounds in by_trigger.items()
+    }
     needed = {
         tag: [feeds[t] for t in {t for b in bounds for t in b.subject.tags.values()} if t in feeds]
         for tag, bounds in by_trigger.items()
@@ -252,16 +260,17 @@ def _judge_part(run: Watched, part: Columns, plan: RunPlan, moment: Moment) -> l
     loud = _loud(run)
     said: list[Transition] = []
     for cut in cuts:
+        if cut.idle and not any(_is_open(run, bound.slot) for bound in watchful[cut.tag]):
+            continue
         now = float(part.wall_time[cut.at]) if moment.recorded else moment.now
         for feed in needed[cut.tag]:
             feed.until(cut.at)
-        for bound in by_trigger[cut.tag]:
-            if cut.full or bound.subject.detector.events is not None:
-                hushed = loud and _hushed(bound, loud)
-                verdict = UNKNOWN if hushed else evaluate.judge(bound, facts, now)
-                said += _advance(run, bound, verdict, labels, now)
-                if verdict.status is not Status.UNKNOWN and run.alerts:
-                    loud = _loud(run)
+        for bound in by_trigger[cut.tag] if cut.full else watchful[cut.tag]:
+            hushed = loud and _hushed(bound, loud)
+            verdict = UNKNOWN if hushed else evaluate.judge(bound, facts, now)
+            said += _advance(run, bound, verdict, labels, now)
+            if verdict.status is not Status.UNKNOWN and run.alerts:
+                loud = _loud(run)
     for feed in feeds.values():
         feed.until(len(part))
     return said
@@ -288,10 +297,7 @@ def _cuts(
     checkpoint is looked at, and only if no later one follows.
     """
     before, n = feed.window.count, len(feed.at)
-    marked = np.zeros(n, bool)
-    for bound in bounds:
-        if (events := bound.subject.detector.events) is not None:
-            marked |= events(feed.window, feed.value, bound.subject.rule.params)
+    marked, idle = _marks(feed, bounds)
     full = np.zeros(n, bool)
     full[[count - before - 1 for count in checkpoints(before, before + n)]] = True
     looks = full | marked
@@ -303,8 +309,35 @@ def _cuts(
         if not looks.any():
             looks[newest] = True
     found = np.flatnonzero(looks)
-    for at, whole in zip(feed.at[found].tolist(), full[found].tolist(), strict=True):
-        yield _Cut(at, tag, whole)
+    idle &= ~full
+    flags = (feed.at[found].tolist(), full[found].tolist(), idle[found].tolist())
+    for at, whole, unless_open in zip(*flags, strict=True):
+        yield _Cut(at, tag, whole, unless_open)
+
+
+def _marks(
+    feed: _Feed, bounds: Sequence[Bound]
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Return the new points that detectors of events mark, and where nothing new can be found."""
+    n, window = len(feed.at), feed.window
+    marked, new = np.zeros(n, bool), np.zeros(n, bool)
+    repeats = window.count > 0 and int(feed.step[0]) == window.last_step
+    repeats = repeats or bool((feed.step[1:] == feed.step[:-1]).any())
+    for bound in bounds:
+        detector, params = bound.subject.detector, bound.subject.rule.params
+        if detector.events is None:
+            continue
+        found = detector.events(window, feed.value, params)
+        marked |= found
+        if detector.begins is not None and not repeats and found.any():
+            found = found & detector.begins(window, feed.value, params)
+        new |= found
+    return marked, marked & ~new
+
+
+def _is_open(run: Watched, slot: Slot) -> bool:
+    held = run.alerts.get(slot) if run.alerts else None
+    return held is not None and held.open
 
 
 def _loud(run: Watched) -> list[tuple[Slot, str]]:
