@@ -52,7 +52,9 @@ def _excess(rows: Floats, params: Spike, *, steady: bool) -> Floats:
     learning rate is known, and did not rise.
     """
     logs = rows.min(axis=1) > 0
-    if logs.any():
+    if logs.all():
+        rows = np.log(rows)
+    elif logs.any():
         rows = np.where(logs[:, None], np.log(np.where(logs[:, None], rows, 1.0)), rows)
     past, now = rows[:, :-1], rows[:, -1]
     n = past.shape[1]
@@ -115,20 +117,28 @@ def begins(window: Window, values: Floats, params: Spike) -> npt.NDArray[np.bool
     every = np.concatenate((held, values))
     if not np.isfinite(every).all():
         return np.ones(len(values), bool)
-    peak = np.ones(len(every), bool)  # with less than a context before it: not ruled out
-    if len(every) > params.context:
-        rows = sliding_window_view(every, params.context + 1)
-        high = np.flatnonzero(rows[:, -1] > _highest(every, params.context))
-        excess = _excess(rows[high], params, steady=True)
-        peak[params.context :] = False
-        peak[
-            high[excess > -1e-9 * np.maximum(1.0, np.abs(every[high + params.context]))]
-            + params.context
-        ] = True
+    peak = _peaks(every, params)
     near = peak.copy()
     for after in range(1, params.lasts):
         near[after:] |= peak[:-after]
     return near[len(held) :]
+
+
+def _peaks(value: Floats, params: Spike) -> npt.NDArray[np.bool_]:
+    """Tell which finite values may be spikes, as far as the learning rate leaves it open.
+
+    Those with less than a context before them are not ruled out.
+    """
+    peak = np.ones(len(value), bool)
+    if len(value) > params.context:
+        peak[params.context :] = False
+        rows = sliding_window_view(value, params.context + 1)
+        high = np.flatnonzero(rows[:, -1] > _highest(value, params.context))
+        excess = _excess(rows[high], params, steady=True)
+        at = high + params.context
+        near = 1e-9 * np.maximum(1.0, np.abs(value[at]))  # rounding differs by how many are tested
+        peak[at[excess > -near]] = True
+    return peak
 
 
 def _highest(value: Floats, width: int) -> Floats:
@@ -174,7 +184,10 @@ def detect(inputs: Inputs, params: Spike, now: WallTime) -> Verdict:
 
 def _newest(step: Ints, value: Floats, lr: Window | None, params: Spike) -> int | None:
     """Return the index of the first point of the newest spike among the last points."""
-    for at in range(max(params.least, len(value) - params.lasts), len(value)):
+    begin = max(0, len(value) - params.context - params.lasts)
+    peaks = begin + np.flatnonzero(_peaks(value[begin:], params))
+    late: list[int] = peaks[peaks >= max(params.least, len(value) - params.lasts)].tolist()
+    for at in late:
         before = value[max(0, at - params.context) : at]
         if value[at] <= before.max():
             continue
