@@ -268,8 +268,11 @@ def _judge_part(run: Watched, part: Columns, plan: RunPlan, moment: Moment) -> l
         for bound in by_trigger[cut.tag] if cut.full else watchful[cut.tag]:
             hushed = loud and _hushed(bound, loud)
             verdict = UNKNOWN if hushed else evaluate.judge(bound, facts, now)
+            if not run.alerts and verdict.status is not Status.BREACH:
+                bound.verdict = verdict  # nothing was wrong, and nothing is: the common case
+                continue
             said += _advance(run, bound, verdict, labels, now)
-            if verdict.status is not Status.UNKNOWN and run.alerts:
+            if verdict.status is not Status.UNKNOWN:
                 loud = _loud(run)
     for feed in feeds.values():
         feed.until(len(part))
@@ -371,11 +374,8 @@ def _advance(
 ) -> tuple[Transition, ...]:
     """Move the alert of one bound rule on, and remember what was said."""
     bound.verdict = verdict
-    breach = verdict.status is Status.BREACH
-    if not breach and not run.alerts:
-        return ()
-    held = run.alerts.get(bound.slot)
-    if held is None and not breach:
+    held = run.alerts.get(bound.slot) if run.alerts else None
+    if held is None and verdict.status is not Status.BREACH:
         return ()  # nothing was wrong, and nothing is
     trigger = bound.windows.get(bound.subject.detector.trigger)
     step = trigger.last_step if trigger else run.last_step

@@ -10,6 +10,7 @@ of twice the usual level is real, however the noise is called, and is said.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -61,7 +62,7 @@ def _excess(rows: Floats, params: Spike, *, steady: bool) -> Floats:
     half = n // 2
     late = _medians(past[:, half:])
     slope = np.minimum(0.0, (late - _medians(past[:, :half])) / (n - half))
-    away = past - late[:, None] - slope[:, None] * (np.arange(n) - (half + n - 1) / 2)
+    away = past - late[:, None] - slope[:, None] * _places(n)
     spread = 1.4826 * _medians(np.abs(away))
     covered = past.max(axis=1) - past.min(axis=1)
     unit = np.maximum(np.abs(late), covered)
@@ -73,6 +74,13 @@ def _excess(rows: Floats, params: Spike, *, steady: bool) -> Floats:
         asked = np.minimum(asked, calm)
     excess: Floats = now - late - asked
     return excess
+
+
+@functools.lru_cache(maxsize=64)
+def _places(n: int) -> Floats:
+    """Return the places of ``n`` points about the middle of their later half."""
+    places: Floats = np.arange(n, dtype=np.float64) - (n // 2 + n - 1) / 2
+    return places
 
 
 def _medians(rows: Floats) -> Floats:
