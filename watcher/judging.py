@@ -426,7 +426,7 @@ def look(
     waiting = {slot for slot, alert in run.alerts.items() if _waits(alert)}
     for bound in run.bounds:
         if bound.subject.detector.timed and run.alive:
-            hushed = _hushed(bound, _loud(run))
+            hushed = bool(run.alerts) and _hushed(bound, _loud(run))
             verdict = UNKNOWN if hushed else evaluate.judge(bound, facts, now)
             said += _advance(run, bound, verdict, labels, now)
         elif waiting and bound.slot in waiting:

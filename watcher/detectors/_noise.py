@@ -52,9 +52,3 @@ def spread(value: Floats) -> float:
     third = _MAD * median(np.abs(bend[1:] - bend[:-1])) / 4.4721
     clean = abs(float(np.sign(change[-3:]).sum())) == 3
     return min(second, third) if clean else max(second, third)
-
-
-def finite(step: np.ndarray, value: Floats) -> tuple[np.ndarray, Floats]:
-    """Return steps and values without NaN and ±Inf."""
-    good = np.isfinite(value)
-    return (step, value) if good.all() else (step[good], value[good])
