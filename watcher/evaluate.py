@@ -55,6 +55,13 @@ class Bound:
     windows: Mapping[str, Window]
     better: Mapping[str, Better]
     verdict: Verdict = UNKNOWN
+    inputs: Inputs | None = None  # as of the newest facts
+
+    def inputs_with(self, facts: RunFacts) -> Inputs:
+        """Return what the detector is given; the same object while the facts are the same."""
+        if self.inputs is None or self.inputs.run is not facts:
+            self.inputs = Inputs(self.windows, facts, self.better)
+        return self.inputs
 
 
 def applies(rule: Rule, run: RunKey, labels: Mapping[str, str]) -> bool:
@@ -97,9 +104,7 @@ def judge(bound: Bound, facts: RunFacts, now: WallTime) -> Verdict:
     """Ask the rule's detector; an exception is UNKNOWN."""
     rule = bound.subject.rule
     try:
-        return bound.subject.detector.detect(
-            Inputs(bound.windows, facts, bound.better), rule.params, now
-        )
+        return bound.subject.detector.detect(bound.inputs_with(facts), rule.params, now)
     except Exception:  # the one place for it: the rule is at fault, not the run
         failures[rule.id] += 1
         if failures[rule.id] == 1:

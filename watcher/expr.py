@@ -32,6 +32,7 @@ from typing import Literal, NoReturn
 import numpy as np
 
 from watcher.detectors import Inputs
+from watcher.detectors._noise import median
 from watcher.model import Better, Floats, Role, Selector, WallTime
 from watcher.places import did_you_mean
 from watcher.series import TAIL, Window
@@ -383,10 +384,13 @@ def _all(parts: list[Decide]) -> Decide:
     """False if one is false, whatever is unknown; unknown before true."""
 
     def decide(inputs: Inputs, now: WallTime) -> Truth:
-        values = [part(inputs, now) for part in parts]
-        if any(value is False for value in values):
-            return False
-        return None if any(value is None for value in values) else True
+        known = True
+        for part in parts:
+            value = part(inputs, now)
+            if value is False:
+                return False
+            known = known and value is not None
+        return True if known else None
 
     return decide
 
@@ -395,10 +399,13 @@ def _any(parts: list[Decide]) -> Decide:
     """True if one is true, whatever is unknown; unknown before false."""
 
     def decide(inputs: Inputs, now: WallTime) -> Truth:
-        values = [part(inputs, now) for part in parts]
-        if any(value is True for value in values):
-            return True
-        return None if any(value is None for value in values) else False
+        known = True
+        for part in parts:
+            value = part(inputs, now)
+            if value is True:
+                return True
+            known = known and value is not None
+        return False if known else None
 
     return decide
 
@@ -450,7 +457,7 @@ def _mean(window: Window, n: int) -> Number:
 
 def _median(window: Window, n: int) -> Number:
     value = _tail(window, n)
-    return float(np.median(value)) if len(value) else None
+    return median(value) if len(value) else None
 
 
 def _std(window: Window, n: int) -> Number:

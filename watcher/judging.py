@@ -7,11 +7,12 @@ it does not matter how the points were split over polls, and a replay says what 
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +39,7 @@ from watcher.model import (
     no_points,
 )
 from watcher.precedence import silenced
-from watcher.series import Window, next_checkpoint
+from watcher.series import Window, checkpoints
 from watcher.watched import IDLE, Watched
 
 _YEAR_2100 = 4_102_444_800.0
@@ -201,32 +202,38 @@ def _bind(run: Watched, subject: Subject, before: Bound | None) -> Bound:
 # -------------------------------------------------------------------------------- judging
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class _Cut:
-    """After which point (index into the part) which tag's rules look; ``full``: all of them."""
+class _Cut(NamedTuple):
+    """After which point (index into the part) which tag's rules look.
+
+    ``full``: all of them, else those of events. ``idle``: only if one of these has an open alert.
+    """
 
     at: int
     tag: str
     full: bool
+    idle: bool
 
 
 class _Feed:
     """One tag's new points, given to its window as far as the cuts have come."""
 
-    __slots__ = ("at", "step", "taken", "value", "wall", "window")
+    __slots__ = ("_places", "_taken", "at", "step", "value", "wall", "window")
 
     def __init__(self, window: Window, part: Columns, at: npt.NDArray[np.intp]) -> None:
-        self.window, self.at, self.taken = window, at, 0
+        self.window, self.at = window, at
         self.step, self.wall, self.value = part.step[at], part.wall_time[at], part.value[at]
+        self._places: list[int] = at.tolist()
+        self._taken = 0
 
     def until(self, index: int) -> None:
         """Bring the window up to index ``index`` of the part, inclusive."""
-        start, stop = self.taken, int(self.at.searchsorted(index, side="right"))
+        start = self._taken
+        stop = bisect.bisect_right(self._places, index, start)
         if stop > start:
             self.window.extend(
                 self.step[start:stop], self.wall[start:stop], self.value[start:stop]
             )
-            self.taken = stop
+            self._taken = stop
 
 
 def _judge_part(run: Watched, part: Columns, plan: RunPlan, moment: Moment) -> list[Transition]:
@@ -236,6 +243,10 @@ def _judge_part(run: Watched, part: Columns, plan: RunPlan, moment: Moment) -> l
     for bound in run.bounds:
         if not bound.subject.detector.timed and bound.subject.trigger in feeds:
             by_trigger.setdefault(bound.subject.trigger, []).append(bound)
+    watchful = {
+        tag: [b for b in bounds if b.subject.detector.events is not None]
+        for tag, bounds in by_trigger.items()
+    }
     needed = {
         tag: [feeds[t] for t in {t for b in bounds for t in b.subject.tags.values()} if t in feeds]
         for tag, bounds in by_trigger.items()
@@ -246,16 +257,23 @@ def _judge_part(run: Watched, part: Columns, plan: RunPlan, moment: Moment) -> l
         for cut in _cuts(feeds[tag], tag, bounds, run.judged.get(tag, 0), moment)
     )
     facts, labels = run.facts(), plan.labels_for(run.key)
+    loud = _loud(run)
     said: list[Transition] = []
     for cut in cuts:
+        if cut.idle and not any(_is_open(run, bound.slot) for bound in watchful[cut.tag]):
+            continue
         now = float(part.wall_time[cut.at]) if moment.recorded else moment.now
         for feed in needed[cut.tag]:
             feed.until(cut.at)
-        for bound in by_trigger[cut.tag]:
-            if cut.full or bound.subject.detector.events is not None:
-                hushed = _hushed(run, bound)
-                verdict = UNKNOWN if hushed else evaluate.judge(bound, facts, now)
-                said += _advance(run, bound, verdict, labels, now)
+        for bound in by_trigger[cut.tag] if cut.full else watchful[cut.tag]:
+            hushed = loud and _hushed(bound, loud)
+            verdict = UNKNOWN if hushed else evaluate.judge(bound, facts, now)
+            if not run.alerts and verdict.status is not Status.BREACH:
+                bound.verdict = verdict  # nothing was wrong, and nothing is: the common case
+                continue
+            said += _advance(run, bound, verdict, labels, now)
+            if verdict.status is not Status.UNKNOWN:
+                loud = _loud(run)
     for feed in feeds.values():
         feed.until(len(part))
     return said
@@ -282,14 +300,9 @@ def _cuts(
     checkpoint is looked at, and only if no later one follows.
     """
     before, n = feed.window.count, len(feed.at)
-    marked = np.zeros(n, bool)
-    for bound in bounds:
-        marked |= _marks(bound, feed.window, feed.value)
+    marked, idle = _marks(feed, bounds)
     full = np.zeros(n, bool)
-    count = next_checkpoint(before)
-    while count <= before + n:
-        full[count - before - 1] = True
-        count = next_checkpoint(count)
+    full[[count - before - 1 for count in checkpoints(before, before + n)]] = True
     looks = full | marked
     looks[: max(0, judged - before)] = False
     history = feed.wall < moment.judge_from
@@ -298,29 +311,53 @@ def _cuts(
         looks &= ~history
         if not looks.any():
             looks[newest] = True
-    for i in np.flatnonzero(looks).tolist():
-        yield _Cut(int(feed.at[i]), tag, bool(full[i]))
+    found = np.flatnonzero(looks)
+    idle &= ~full
+    flags = (feed.at[found].tolist(), full[found].tolist(), idle[found].tolist())
+    for at, whole, unless_open in zip(*flags, strict=True):
+        yield _Cut(at, tag, whole, unless_open)
 
 
-def _marks(bound: Bound, window: Window, values: Floats) -> npt.NDArray[np.bool_]:
-    events = bound.subject.detector.events
-    if events is None:
-        return np.zeros(len(values), bool)
-    return events(window, values, bound.subject.rule.params)
+def _marks(
+    feed: _Feed, bounds: Sequence[Bound]
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Return the new points that detectors of events mark, and where nothing new can be found."""
+    n, window = len(feed.at), feed.window
+    marked, new = np.zeros(n, bool), np.zeros(n, bool)
+    repeats = window.count > 0 and int(feed.step[0]) == window.last_step
+    repeats = repeats or bool((feed.step[1:] == feed.step[:-1]).any())
+    for bound in bounds:
+        detector, params = bound.subject.detector, bound.subject.rule.params
+        if detector.events is None:
+            continue
+        found = detector.events(window, feed.value, params)
+        marked |= found
+        if detector.begins is not None and not repeats and found.any():
+            found = found & detector.begins(window, feed.value, params)
+        new |= found
+    return marked, marked & ~new
 
 
-def _hushed(run: Watched, bound: Bound) -> bool:
+def _is_open(run: Watched, slot: Slot) -> bool:
+    held = run.alerts.get(slot) if run.alerts else None
+    return held is not None and held.open
+
+
+def _loud(run: Watched) -> list[tuple[Slot, str]]:
+    """Return slot and detector of the alerts of this try that fire and are heard."""
+    return [
+        (slot, alert.detector)
+        for slot, alert in run.alerts.items()
+        if alert.state is AlertState.FIRING and slot.attempt == run.attempt and not alert.shadow
+    ]
+
+
+def _hushed(bound: Bound, loud: Sequence[tuple[Slot, str]]) -> bool:
     """Whether another finding of the same try makes this one not worth saying.
 
     A stronger one, or the same about another series: a NaN in one loss is soon one in all.
     """
-    if not run.alerts:
-        return False
-    others = [
-        alert.detector
-        for alert in run.firing
-        if alert.attempt == run.attempt and alert.slot != bound.slot and not alert.shadow
-    ]
+    others = [detector for slot, detector in loud if slot != bound.slot]
     name = bound.subject.detector.name
     return bool(others) and (name in others or silenced(name, others))
 
@@ -389,7 +426,7 @@ def look(
     waiting = {slot for slot, alert in run.alerts.items() if _waits(alert)}
     for bound in run.bounds:
         if bound.subject.detector.timed and run.alive:
-            hushed = _hushed(run, bound)
+            hushed = bool(run.alerts) and _hushed(bound, _loud(run))
             verdict = UNKNOWN if hushed else evaluate.judge(bound, facts, now)
             said += _advance(run, bound, verdict, labels, now)
         elif waiting and bound.slot in waiting:

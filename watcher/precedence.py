@@ -6,6 +6,7 @@ nothing new is said, and what is already firing stays. A message is not sent for
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 
 _LEARNING = frozenset({"plateau", "underfitting", "slow_learning"})
@@ -33,8 +34,11 @@ FIRST_COME: tuple[frozenset[str], ...] = (
 
 def silenced(detector: str, firing: Iterable[str]) -> bool:
     """Whether a finding of ``detector`` goes without saying while ``firing`` detectors fire."""
-    return any(
-        detector in SILENCES.get(other, ())
-        or (other != detector and any({other, detector} <= group for group in FIRST_COME))
-        for other in firing
-    )
+    return any(_goes_before(other, detector) for other in firing)
+
+
+@functools.cache
+def _goes_before(other: str, detector: str) -> bool:
+    if detector in SILENCES.get(other, ()):
+        return True
+    return other != detector and any({other, detector} <= group for group in FIRST_COME)

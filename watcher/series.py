@@ -25,6 +25,8 @@ TAIL = 512  # raw points: enough for any detector's local noise
 _CAPACITY = 768  # of the tail's buffer: it is moved down once in 256 points
 _FIRST_CAPACITY = 32  # most series are short
 
+_SINGLY = 12  # points: so few are taken one by one, which costs less than numpy's set-up
+
 _CHECK_EVERY = 64  # a series is judged each time it grew by 1/64 ...
 _CHECK_MOST = 250  # ... and at least every 250 points
 _checkpoints: list[int] = [0]
@@ -36,10 +38,21 @@ def next_checkpoint(count: int) -> int:
     Every point up to 128, then every 1/64 of the count, never more than 250 points apart. A fixed
     sequence, so that verdicts do not depend on the poll.
     """
+    _reach(count)
+    return _checkpoints[bisect.bisect_right(_checkpoints, count)]
+
+
+def checkpoints(after: int, until: int) -> list[int]:
+    """Return the counts at which conditions are judged, from ``after`` (left out) to ``until``."""
+    _reach(until)
+    start, stop = (bisect.bisect_right(_checkpoints, n) for n in (after, until))
+    return _checkpoints[start:stop]
+
+
+def _reach(count: int) -> None:
     while _checkpoints[-1] <= count:
         n = _checkpoints[-1]
         _checkpoints.append(n + min(_CHECK_MOST, max(1, n // _CHECK_EVERY)))
-    return _checkpoints[bisect.bisect_right(_checkpoints, count)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +119,22 @@ class _Buckets:
                 self._fill_open(step[at : at + taken], value[at : at + taken])
             at += taken
 
+    def add_one(self, step: int, value: float) -> None:
+        """Fill buckets with the next settled point; the same as ``add``, at less cost."""
+        if self.n == BUCKETS:
+            self._merge_pairs()
+        k = self.n
+        if self.open == 0:
+            if self.size == 1:
+                self._reserve(k + 1)
+            self.step[k] = step
+            self.stats[:, k] = _one(value)
+        else:
+            self.stats[:, k] = _joined_one(self.stats[:, k], value)
+        self.open += 1
+        if self.open == self.size:
+            self.n, self.open = k + 1, 0
+
     def _fill_open(self, step: Ints, value: Floats) -> None:
         k = self.n
         if self.open == 0:
@@ -157,6 +186,26 @@ def _joined(stats: Floats, value: Floats) -> tuple[float, float, float, float]:
     return total, float(low), float(high), float(stats[3]) + len(good)
 
 
+def _one(value: float) -> tuple[float, float, float, float]:
+    """Return sum, min, max and count of a bucket that holds one value."""
+    if math.isfinite(value):
+        return value, value, value, 1.0
+    return 0.0, math.nan, math.nan, 0.0
+
+
+def _joined_one(stats: Floats, value: float) -> tuple[float, float, float, float]:
+    """Add one value to one bucket's sum, min, max, count."""
+    total, low, high, count = stats.tolist()
+    if not math.isfinite(value):
+        return total, low, high, count
+    if count == 0:
+        return total + value, value, value, 1.0
+    return total + value, min(low, value), max(high, value), count + 1.0
+
+
+_CACHES = ("_curve", "_extremes", "_finite_curve", "_finite_tail")
+
+
 class Window:
     """One series of one attempt, bounded at about 40 kB.
 
@@ -168,6 +217,8 @@ class Window:
         "_buckets",
         "_curve",
         "_extremes",
+        "_finite_curve",
+        "_finite_tail",
         "_high",
         "_low",
         "_nonfinite",
@@ -201,6 +252,17 @@ class Window:
         self._buckets = _Buckets()
         self._curve: Curve | None = None
         self._extremes: Extremes | None = None
+        self._finite_curve: tuple[Ints, Floats] | None = None
+        self._finite_tail: tuple[Ints, Floats] | None = None
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave out what is computed anew when it is asked for."""
+        return {name: None if name in _CACHES else getattr(self, name) for name in self.__slots__}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        """Take what ``__getstate__`` kept."""
+        for name, value in state.items():
+            setattr(self, name, value)
 
     # ---------------------------------------------------------------- growing
 
@@ -215,7 +277,11 @@ class Window:
         if n == 0:
             return
         self.count += n
-        self._curve = self._extremes = None
+        self._curve = self._extremes = self._finite_curve = self._finite_tail = None
+        if n <= _SINGLY:
+            for one in zip(step.tolist(), wall_time.tolist(), value.tolist(), strict=True):
+                self._take(*one)
+            return
         if n > 1:
             kept = np.append(step[1:] != step[:-1], True)
             if not kept.all():
@@ -225,13 +291,46 @@ class Window:
             if self._step[newest] == step[0]:
                 self._stop = newest
             else:
-                self._settle(self._step[newest : self._stop], self._value[newest : self._stop])
+                self._settle_one(int(self._step[newest]), float(self._value[newest]))
         if self._settled == 0:
             self.first_step = int(step[0])
             self.first_wall = float(wall_time[0])
             self.first_value = float(value[0])
         self._settle(step[:-1], value[:-1])
         self._append(step[-TAIL:], wall_time[-TAIL:], value[-TAIL:])
+
+    def _take(self, step: int, wall: float, value: float) -> None:
+        """Take one point: the same as ``extend``, at less cost."""
+        at = self._stop
+        if at > self._start:
+            newest = int(self._step[at - 1])
+            if newest == step:
+                at -= 1
+            else:
+                self._settle_one(newest, float(self._value[at - 1]))
+        if self._settled == 0:
+            self.first_step, self.first_wall, self.first_value = step, wall, value
+        self._stop = at
+        if at == len(self._step):
+            self._make_room(1)
+            at = self._stop
+        self._step[at], self._wall[at], self._value[at] = step, wall, value
+        self._stop = at + 1
+        if self._stop - self._start > TAIL:
+            self._start = self._stop - TAIL
+
+    def _settle_one(self, step: int, value: float) -> None:
+        self._settled += 1
+        if not math.isfinite(value):
+            if self._nonfinite == 0:
+                self.first_nonfinite_settled = step
+            self._nonfinite += 1
+        else:
+            if value < self._low[0]:
+                self._low = (value, step)
+            if value > self._high[0]:
+                self._high = (value, step)
+        self._buckets.add_one(step, value)
 
     def _settle(self, step: Ints, value: Floats) -> None:
         if len(step) == 0:
@@ -362,17 +461,42 @@ class Window:
 
     def _build_curve(self) -> Curve:
         b = self._buckets
+        bad = self._nonfinite or not math.isfinite(self.last_value)
         if b.size == 1 and self.whole:
-            value = np.where(np.isfinite(self.value), self.value, np.nan)
+            value = self.value.copy()
+            if bad:
+                value[~np.isfinite(value)] = np.nan
             return Curve(self.step, value, value, value, 1)
         n = b.n + (b.open > 0)
-        step, stats = b.step[:n], b.stats[:, :n]
-        newest_step, newest = self.step[-1:], self.value[-1:]
         if b.open:  # the provisional point belongs into the open bucket
-            stats = stats.copy()
-            stats[:, -1] = _joined(stats[:, -1], newest)
+            step, stats = b.step[:n], b.stats[:, :n].copy()
+            stats[:, -1] = _joined_one(stats[:, -1], self.last_value)
         else:
-            step = np.concatenate((step, newest_step))
-            stats = np.concatenate((stats, _single(newest)), axis=1)
-        mean = np.divide(stats[0], stats[3], out=np.full(len(step), np.nan), where=stats[3] > 0)
-        return Curve(step, mean, stats[1], stats[2], b.size)
+            step, stats = np.empty(n + 1, np.int64), np.empty((4, n + 1))
+            step[:n], stats[:, :n] = b.step[:n], b.stats[:, :n]
+            step[n], stats[:, n] = self.last_step, _one(self.last_value)
+        total, low, high, count = stats
+        if bad:
+            mean = np.divide(total, count, out=np.full(len(step), np.nan), where=count > 0)
+        else:
+            mean = total if b.size == 1 else total / count
+        return Curve(step, mean, low, high, b.size)
+
+    @property
+    def finite_curve(self) -> tuple[Ints, Floats]:
+        """Steps and means of the whole curve, without what is not finite."""
+        if self._finite_curve is None:
+            self._finite_curve = _finite(self.curve.step, self.curve.mean)
+        return self._finite_curve
+
+    @property
+    def finite_tail(self) -> tuple[Ints, Floats]:
+        """Steps and values of the last ``TAIL`` points, without what is not finite."""
+        if self._finite_tail is None:
+            self._finite_tail = _finite(self.step, self.value)
+        return self._finite_tail
+
+
+def _finite(step: Ints, value: Floats) -> tuple[Ints, Floats]:
+    good = np.isfinite(value)
+    return (step, value) if good.all() else (step[good], value[good])

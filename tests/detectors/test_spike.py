@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.detectors.curves import noise, say, window_of
 from watcher.detectors import Inputs, RunFacts
-from watcher.detectors.spike import Spike, detect, mark
+from watcher.detectors.spike import Spike, begins, detect, mark
 from watcher.model import Severity, Status
 from watcher.series import Window
 
@@ -110,3 +110,35 @@ def test_a_jump_of_a_fifth_is_one_for_a_calm_loss_with_a_known_learning_rate(see
     assert say(detect, RULE, value=jumped, lr=rate).status is Status.OK  # it is one
     rough = [*(value * noise(150, 0.1, seed + 9)), 1.2 * value[-1]]
     assert say(detect, RULE, value=rough, lr=np.full(151, 1e-3)).status is Status.OK
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([0.002, 0.05, 0.3, 0.8]),
+    st.floats(1.05, 8),
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 200),
+)
+def test_a_spike_is_found_nowhere_where_none_can_begin(seed, size, jump, below, logged, cut):
+    rng = np.random.default_rng(seed)
+    value = (0.5 + np.exp(-np.arange(200) / 60)) * np.exp(rng.normal(0, size, 200))
+    at = rng.integers(20, 200, 4)
+    value[at] *= jump
+    value = value - 0.8 if below else value
+    step = np.arange(200, dtype=np.int64)
+    window, lr = Window(), Window()
+    window.extend(step[:cut], step[:cut].astype(float), value[:cut])
+    possible = begins(window, value[cut:], RULE)
+    for i in range(cut, 200):
+        for held, news in ((window, value), (lr, np.full(200, 1e-3))):
+            held.extend(step[i : i + 1], step[i : i + 1].astype(float), news[i : i + 1])
+        windows = {"value": window, "lr": lr} if logged else {"value": window}
+        if detect(Inputs(windows), RULE, 0.0).status is Status.BREACH:
+            assert possible[i - cut]
+
+
+def test_heavy_noise_leaves_few_points_to_look_at():
+    value = np.exp(np.random.default_rng(3).normal(0, 0.3, 2000))
+    assert mark(Window(), value, RULE).mean() > 0.5
+    assert begins(Window(), value, RULE)[100:].mean() < 0.05

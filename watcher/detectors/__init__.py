@@ -86,6 +86,7 @@ class Detector:
     timed: bool = False
     events: Events | None = None
     every: bool = False
+    begins: Events | None = None
 
     @property
     def trigger(self) -> str:
@@ -106,11 +107,14 @@ def detector(
     timed: bool = False,
     events: Events | None = None,
     every: bool = False,
+    begins: Events | None = None,
 ) -> Callable[[Detect], Detect]:
     """Register the decorated function as detector ``name``; ``params`` is a frozen dataclass."""
 
     def register(detect: Detect) -> Detect:
-        _registry[name] = Detector(name, params, detect, inputs, optional, timed, events, every)
+        _registry[name] = Detector(
+            name, params, detect, inputs, optional, timed, events, every, begins
+        )
         return detect
 
     return register

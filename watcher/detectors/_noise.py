@@ -7,6 +7,8 @@ compared by their logarithm: noise there is a part of the level, and a factor is
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from watcher.model import Floats
@@ -23,6 +25,15 @@ def as_scale(value: Floats) -> tuple[Floats, bool]:
     return value, False
 
 
+def median(value: Floats) -> float:
+    """Return the median, NaN if a value is NaN; ``np.median`` costs much more."""
+    ordered = np.sort(value)
+    n = len(ordered)
+    if math.isnan(ordered[-1]):
+        return math.nan
+    return float(ordered[n // 2] if n % 2 else (ordered[n // 2 - 1] + ordered[n // 2]) / 2)
+
+
 def spread(value: Floats) -> float:
     """Return the noise of single points about their course, as a standard deviation; 0 if short.
 
@@ -32,18 +43,12 @@ def spread(value: Floats) -> float:
     """
     if len(value) < 6:
         return 0.0
-    change = np.diff(value)
-    bend = np.diff(change)
+    change = value[1:] - value[:-1]
+    bend = change[1:] - change[:-1]
     # differences of order k of independent noise of spread 1 have the spread in the divisor
-    second = _MAD * float(np.median(np.abs(bend))) / 2.4495
+    second = _MAD * median(np.abs(bend)) / 2.4495
     if len(value) >= SHORT:
         return CORRELATED * second
-    third = _MAD * float(np.median(np.abs(np.diff(bend)))) / 4.4721
+    third = _MAD * median(np.abs(bend[1:] - bend[:-1])) / 4.4721
     clean = abs(float(np.sign(change[-3:]).sum())) == 3
     return min(second, third) if clean else max(second, third)
-
-
-def finite(step: np.ndarray, value: Floats) -> tuple[np.ndarray, Floats]:
-    """Return steps and values without NaN and ±Inf."""
-    good = np.isfinite(value)
-    return (step, value) if good.all() else (step[good], value[good])

@@ -66,7 +66,6 @@ def at_rest(window: Window, flat: Flat) -> Rest | None:
         return None
     first = opening(value)
     low, high = float(value[first:].min()), float(value[first:].max())
-    lowest = float(batches(value[first:]).min())
     for longer in LONGER:
         last = max(flat.points, int(n * flat.part * longer))
         if n < last + 2:
@@ -78,13 +77,26 @@ def at_rest(window: Window, flat: Flat) -> Rest | None:
     else:
         if not _spent(line, value[: n - last], flat.share):
             return None
-    if line.level - lowest > RISEN * unit:
+    if line.level - float(batches(value[first:]).min()) > RISEN * unit:
         return None  # it rests where it rose to
     start = max(float(value[first]), window.first_value if first == 0 else -np.inf)
     fallen = 1 - line.level / start if start > 0 and low > 0 else 1.0
     at = _since(value, n - last, line.level, flat.margin * unit)
     rise = (line.rise + line.doubt) / unit if unit > 0 else 0.0  # zero to the end: at rest
     return Rest(line.level, start, int(step[at]), n - at, fallen, last / n, rise)
+
+
+def surely_fallen(window: Window, flat: Flat, by: float) -> bool:
+    """Whether ``at_rest`` could only say that the curve has fallen by ``by`` or more, or None.
+
+    Much cheaper: a level is a mean, so it cannot exceed the highest value it is taken from.
+    """
+    _, value = window.finite_curve
+    n = len(value)
+    if n < flat.points + 2 or window.extremes.low <= 0:
+        return False
+    last = max(flat.points, int(n * flat.part * max(LONGER)))
+    return float(value[-last:].max()) < 0.999999 * (1 - by) * float(value[opening(value)])
 
 
 def _flat(line: Trend, margin: float, trifle: float) -> bool:
@@ -110,7 +122,8 @@ def _since(value: Floats, known: int, level: float, tolerance: float) -> int:
     Single points stand out by noise, so it goes back over means of a few.
     """
     width = max(1, (len(value) - known) // 4)
-    total = np.concatenate(([0.0], np.cumsum(value[: known + width])))
+    total = np.zeros(known + width + 1)
+    value[: known + width].cumsum(out=total[1:])
     smooth = (total[width:] - total[:-width]) / width
     away = np.flatnonzero(np.abs(smooth - level) > tolerance)
     return min(known, int(away[-1]) + 1) if len(away) else 0

@@ -85,7 +85,7 @@ def trend(values: Floats) -> Trend:
     """Fit a line through at least three finite values."""
     starts, sizes, place, square = _plan(len(values))
     means = np.add.reduceat(values, starts) / sizes
-    level = float(means.sum()) / len(means)
+    level = float(np.add.reduce(means)) / len(means)
     rise = float(place @ means) / square
     left = means - level - rise * place
     freedom = len(means) - 2
@@ -94,16 +94,12 @@ def trend(values: Floats) -> Trend:
 
 def finite(window: Window) -> tuple[Ints, Floats]:
     """Return steps and values of the whole curve, without what is not finite."""
-    curve = window.curve
-    good = np.isfinite(curve.mean)
-    if good.all():
-        return curve.step, curve.mean
-    return curve.step[good], curve.mean[good]
+    return window.finite_curve
 
 
 def mean(values: Floats) -> float:
     """Return the mean; ``np.mean`` costs several times as much on few values."""
-    return float(values.sum()) / len(values)
+    return float(np.add.reduce(values)) / len(values)
 
 
 def opening(values: Floats) -> int:
@@ -114,6 +110,9 @@ def opening(values: Floats) -> int:
     """
     if len(values) < 4 or values[0] <= values[1]:
         return 0
+    fall, second = float(values[0] - values[1]), values[1]
+    if fall <= 10 * max(abs(values[-1] - second), abs(values[len(values) // 2] - second)):
+        return 0  # the others cover more than that: the common case
     rest = values[1:]
     return int(values[0] - values[1] > 10 * float(rest.max() - rest.min()) > 0)
 

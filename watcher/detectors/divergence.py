@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from watcher.detectors import Inputs, detector
-from watcher.detectors._noise import SHORT, finite, spread
+from watcher.detectors._noise import SHORT, median, spread
 from watcher.model import OK, UNKNOWN, Floats, Ints, Severity, Status, Verdict, WallTime
 from watcher.series import Window
 
@@ -58,16 +58,16 @@ def detect(inputs: Inputs, params: Divergence, now: WallTime) -> Verdict:
     """
     if inputs.run.adversarial or inputs.run.reinforcement:
         return OK
-    curve = inputs["value"].curve
-    step, value = finite(curve.step, curve.mean)
+    step, value = inputs["value"].finite_curve
     n = len(value)
     if n < params.least:
         return UNKNOWN
     width = max(1, n // 40)
     calm = _without_dips(value) if n >= SHORT else value
-    total = np.concatenate(([0.0], np.cumsum(calm)))
+    total = np.zeros(n + 1)
+    calm.cumsum(out=total[1:])
     smooth = (total[width:] - total[:-width]) / width
-    if not np.isfinite(smooth).all():
+    if not (math.isfinite(smooth.sum()) or np.isfinite(smooth).all()):
         return UNKNOWN  # sums beyond what a float can hold
     low = int(smooth.argmin())
     base, rise = float(smooth[low]), float(smooth[-1] - smooth[low])
@@ -92,7 +92,7 @@ def detect(inputs: Inputs, params: Divergence, now: WallTime) -> Verdict:
         return OK
     if rise <= params.again * _came_back(smooth, low):
         return OK
-    start = float(np.median(value[: max(1, min(low, width, 5))]))
+    start = median(value[: max(1, min(low, width, 5))])
     if start - base < params.descent * rise and rise < max(level, abs(start)):
         return OK
     near = min(0.1 * rise, 2 * error + 0.02 * level)
@@ -102,8 +102,9 @@ def detect(inputs: Inputs, params: Divergence, now: WallTime) -> Verdict:
 def _without_dips(value: Floats) -> Floats:
     """Return the median of each point and its neighbours: a lone low point is no best."""
     left, here, right = value[:-2], value[1:-1], value[2:]
-    middle = np.maximum(np.minimum(left, here), np.minimum(np.maximum(left, here), right))
-    return np.concatenate((value[:1], middle, value[-1:]))
+    calm = value.copy()
+    np.maximum(np.minimum(left, here), np.minimum(np.maximum(left, here), right), out=calm[1:-1])
+    return calm
 
 
 def _came_back(smooth: Floats, low: int) -> float:

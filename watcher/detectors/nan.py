@@ -28,6 +28,8 @@ def mark(window: Window, values: Floats, params: Nan) -> npt.NDArray[np.bool_]:
     """Mark each value that makes a bad row too long, and the first good one after it."""
     held = window.value[-(params.tolerate + 1) :]
     bad = ~np.isfinite(np.concatenate((held, values)))
+    if not bad.any():
+        return np.zeros(len(values), bool)
     at = np.arange(1, len(bad) + 1)
     row = at - np.maximum.accumulate(np.where(bad, 0, at))  # bad in a row, up to here
     before = np.concatenate(([0], row[:-1]))

@@ -9,14 +9,15 @@ ones are cycles of a schedule), and there must be no descent beneath them.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from watcher.detectors import Inputs, detector
-from watcher.detectors._noise import as_scale, finite, spread
-from watcher.model import OK, UNKNOWN, Floats, Severity, Status, Verdict, WallTime
+from watcher.detectors._noise import as_scale, spread
+from watcher.model import OK, UNKNOWN, Floats, Ints, Severity, Status, Verdict, WallTime
 from watcher.series import Window
 
 LONG = 48  # points: with fewer, noise alone cannot be told with certainty
@@ -61,7 +62,7 @@ def detect(inputs: Inputs, params: Oscillation, now: WallTime) -> Verdict:
     window = inputs["value"]
     if len(window) < params.least:
         return UNKNOWN
-    step, value = finite(window.step, window.value)
+    step, value = window.finite_tail
     if len(value) < params.least:
         return UNKNOWN
     n = min(params.points, max(params.least, len(value) // 2))
@@ -70,7 +71,10 @@ def detect(inputs: Inputs, params: Oscillation, now: WallTime) -> Verdict:
         earlier, n = value[:0], len(value)
     recent = value[-n:]
     scaled, logs = as_scale(recent)
-    swing, share, period = _strongest(scaled)
+    flat = _about_line(scaled)
+    if logs and math.sqrt(2 * float(flat @ flat) / n) < 0.999 * params.part / 3:
+        return OK  # even if all of it were one swing; the common case, and cheap
+    swing, share, period = _strongest(flat)
     if not _stands_out(scaled, swing, share, float(np.ptp(value)) if not logs else 1.0, params):
         return OK
     first = len(earlier) == 0  # too short to have had an earlier noise
@@ -91,12 +95,24 @@ def detect(inputs: Inputs, params: Oscillation, now: WallTime) -> Verdict:
     return _finding(window, step, value, recent, period)
 
 
-def _strongest(value: Floats) -> tuple[float, float, float]:
+@functools.lru_cache(maxsize=512)
+def _places(n: int) -> tuple[Floats, float]:
+    """Return ``n`` places about 0, and their square."""
+    at: Floats = np.arange(n, dtype=np.float64) - (n - 1) / 2
+    return at, float(at @ at)
+
+
+def _about_line(value: Floats) -> Floats:
+    """Return the values less their trend."""
+    at, square = _places(len(value))
+    slope = float(at @ value) / square
+    flat: Floats = value - float(value.sum()) / len(value) - slope * at
+    return flat
+
+
+def _strongest(flat: Floats) -> tuple[float, float, float]:
     """Return amplitude, share of the power, and period in points, of the strongest swing."""
-    n = len(value)
-    at = np.arange(n) - (n - 1) / 2
-    slope = float(at @ value) / float(at @ at)
-    flat = value - value.mean() - slope * at
+    n = len(flat)
     power = np.abs(np.fft.rfft(flat))[1:] ** 2
     if n % 2 == 0:
         power[-1] /= 2
@@ -151,10 +167,9 @@ def _follows(lr: Window | None, n: int) -> bool:
     return int(np.count_nonzero(turns)) >= 3
 
 
-def _finding(
-    window: Window, step: Floats, value: Floats, recent: Floats, period: float
-) -> Verdict:
-    high, low = float(np.quantile(recent, 0.9)), float(np.quantile(recent, 0.1))
+def _finding(window: Window, step: Ints, value: Floats, recent: Floats, period: float) -> Verdict:
+    ordered = np.sort(recent)
+    high, low = _quantile(ordered, 0.9), _quantile(ordered, 0.1)
     onset = int(step[_began(value, (high - low) / 2, len(recent), period)])
     best = window.extremes
     return Verdict(
@@ -180,17 +195,29 @@ def _began(value: Floats, swing: float, n: int, period: float) -> int:
     """
     block = max(4, math.ceil(period) + 1)
     at = len(value) - n
-    while at >= block and _range(value[at - block : at]) > swing:
-        at -= block
-    while at < len(value) - 2 * block and _range(value[at : at + block]) <= swing:
-        at += block
-    return at
+    calm = np.flatnonzero(~(_ranges(value[at % block : at], block) > swing))
+    back = at // block - int(calm[-1]) - 1 if len(calm) else at // block
+    if back:
+        return at - back * block
+    ahead = -(-max(0, n - 2 * block) // block)  # blocks that another two would follow
+    wild = np.flatnonzero(~(_ranges(value[at : at + ahead * block], block) <= swing))
+    return at + block * (int(wild[0]) if len(wild) else ahead)
 
 
-def _range(value: Floats) -> float:
-    """Return the range of some values about the line through them."""
-    at = np.arange(len(value)) - (len(value) - 1) / 2
-    return float(np.ptp(value - float(at @ value) / float(at @ at) * at))
+def _ranges(value: Floats, block: int) -> Floats:
+    """Return the range of each block of values about the line through it."""
+    at, square = _places(block)
+    blocks = value.reshape(-1, block)
+    flat = blocks - np.outer(blocks @ at / square, at)
+    ranges: Floats = flat.max(axis=1) - flat.min(axis=1)
+    return ranges
+
+
+def _quantile(ordered: Floats, part: float) -> float:
+    """Return a quantile between the two nearest of sorted values; ``np.quantile`` costs more."""
+    place = part * (len(ordered) - 1)
+    below = int(place)
+    return float(np.interp(place, (below, below + 1), ordered[below : below + 2]))
 
 
 def _turns(value: Floats) -> float:

@@ -18,6 +18,7 @@ from watcher.detectors._trend import Trend, finite, mean, opening, trend, warmin
 from watcher.model import OK, UNKNOWN, Floats, Severity, Status, Verdict, WallTime
 from watcher.series import Window
 
+FAR = 3.0  # times ``least``: noise of the first points is no longer the question
 START = 3.0  # standard errors: what a first part must lie above the line by, to be a height
 ROUGH = 0.05  # of the level: noise of single points from which on the first ones are doubted
 SURE_OF_CHANCE = 0.9  # of ``near``: what a loss may have moved by that is said to stay at ln(k)
@@ -73,6 +74,9 @@ def detect(inputs: Inputs, params: SlowLearning, now: WallTime) -> Verdict:
         return UNKNOWN
     first = opening(value)
     value, step = value[first:], step[first:]
+    begun = mean(value[: max(1, len(value) // 32)])
+    if mean(value[-max(2, len(value) // 8) :]) < (1 - FAR * params.least) * begun:
+        return OK  # it is far from its start, whatever the line says: the common case, and cheap
     line = trend(value)
     start = _start(value, line)
     level = line.level + line.rise / 2

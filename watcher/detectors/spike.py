@@ -10,14 +10,16 @@ of twice the usual level is real, however the noise is called, and is said.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
 
 from watcher.detectors import Inputs, detector
-from watcher.detectors._noise import as_scale
+from watcher.detectors._noise import median
 from watcher.model import OK, UNKNOWN, Floats, Ints, Severity, Status, Verdict, WallTime
 from watcher.series import Window
 
@@ -44,26 +46,49 @@ class Spike:
     lasts: int = 8
 
 
-def _excess(before: Floats, value: float, params: Spike, *, steady: bool) -> float:
-    """Return how far ``value`` exceeds what is asked of a spike; above 0 it is one.
+def _excess(rows: Floats, params: Spike, *, steady: bool) -> Floats:
+    """Return how far the last of each row exceeds what is asked of a spike; above 0 it is one.
 
-    ``steady``: the learning rate is known, and did not rise.
+    ``rows``: float64[n, m], each a point after the m - 1 points before it. ``steady``: the
+    learning rate is known, and did not rise.
     """
-    every, logs = as_scale(np.append(before, value))
-    past, now = every[:-1], float(every[-1])
-    half = len(past) // 2
-    late = float(np.median(past[half:]))
-    slope = min(0.0, (late - float(np.median(past[:half]))) / (len(past) - half))
-    away = past - late - slope * (np.arange(len(past)) - (half + len(past) - 1) / 2)
-    spread = 1.4826 * float(np.median(np.abs(away)))
-    unit = max(abs(late), float(np.ptp(past)))
-    level = math.log1p(params.rise) if logs else params.rise * unit
-    asked = max(params.factor * spread, params.beyond * float(away.max()), level)
+    logs = rows.min(axis=1) > 0
+    if logs.all():
+        rows = np.log(rows)
+    elif logs.any():
+        rows = np.where(logs[:, None], np.log(np.where(logs[:, None], rows, 1.0)), rows)
+    past, now = rows[:, :-1], rows[:, -1]
+    n = past.shape[1]
+    half = n // 2
+    late = _medians(past[:, half:])
+    slope = np.minimum(0.0, (late - _medians(past[:, :half])) / (n - half))
+    away = past - late[:, None] - slope[:, None] * _places(n)
+    spread = 1.4826 * _medians(np.abs(away))
+    covered = past.max(axis=1) - past.min(axis=1)
+    unit = np.maximum(np.abs(late), covered)
+    level = np.where(logs, math.log1p(params.rise), params.rise * unit)
+    asked = np.maximum(np.maximum(params.factor * spread, params.beyond * away.max(axis=1)), level)
     if steady:
-        level = math.log1p(params.small_rise) if logs else params.small_rise * unit
-        calm = max(params.small_factor * spread, params.beyond * float(np.ptp(past)), level)
-        asked = min(asked, calm)
-    return now - late - asked
+        level = np.where(logs, math.log1p(params.small_rise), params.small_rise * unit)
+        calm = np.maximum(np.maximum(params.small_factor * spread, params.beyond * covered), level)
+        asked = np.minimum(asked, calm)
+    excess: Floats = now - late - asked
+    return excess
+
+
+@functools.lru_cache(maxsize=64)
+def _places(n: int) -> Floats:
+    """Return the places of ``n`` points about the middle of their later half."""
+    places: Floats = np.arange(n, dtype=np.float64) - (n // 2 + n - 1) / 2
+    return places
+
+
+def _medians(rows: Floats) -> Floats:
+    """Return the median of each row; ``np.median`` costs much more."""
+    ordered = np.sort(rows, axis=1)
+    n = ordered.shape[1]
+    middle: Floats = (ordered[:, (n - 1) // 2] + ordered[:, n // 2]) / 2
+    return middle
 
 
 def mark(window: Window, values: Floats, params: Spike) -> npt.NDArray[np.bool_]:
@@ -71,25 +96,65 @@ def mark(window: Window, values: Floats, params: Spike) -> npt.NDArray[np.bool_]
     held = window.value[-params.context - params.lasts :]
     every = np.concatenate((held, values))
     rough = np.zeros(len(every), bool)
-    # a spike is well above its predecessor or the one before, noise or not: a cheap first sieve
+    # a spike stands above its predecessor or the one before: a cheap first sieve, which knows of
+    # these points alone, so that it does not matter how they were split over polls
     finite = np.where(np.isfinite(every), every, np.nan)
     with np.errstate(invalid="ignore"):
-        usual = np.abs(np.diff(finite[: max(2, len(held))]))
-        usual = usual[np.isfinite(usual)]
-        noise = params.small_factor / 2 * float(np.median(usual)) if len(usual) >= 8 else 0.0
         for back in (1, 2, 3):
-            size = np.maximum(np.abs(finite[:-back]), 1e-300)
-            least = np.maximum(size * params.small_rise * 0.5, noise)
-            rough[back:] |= finite[back:] - finite[:-back] > np.minimum(
-                least, size * params.rise * 0.5
-            )
+            base = finite[:-back]
+            step = np.maximum(np.abs(base), 1e-300) * min(params.rise, params.small_rise) * 0.5
+            rough[back:] |= finite[back:] - base > step
     near = rough.copy()
     for after in range(1, params.lasts + 1):
         near[after:] |= rough[:-after]
     return near[len(held) :]
 
 
-@detector("spike", Spike, optional=("lr", "grad_norm"), events=mark)
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")
+def begins(window: Window, values: Floats, params: Spike) -> npt.NDArray[np.bool_]:
+    """Tell where one of the last ``lasts`` points may be a spike; elsewhere none is.
+
+    Under heavy noise ``mark`` marks nearly every point. Here a point must be higher than all of
+    its context, and is then tested as ``detect`` does it, in the learning rate's favour.
+    """
+    held = window.value[-params.context - params.lasts :]
+    every = np.concatenate((held, values))
+    if not np.isfinite(every).all():
+        return np.ones(len(values), bool)
+    peak = _peaks(every, params)
+    near = peak.copy()
+    for after in range(1, params.lasts):
+        near[after:] |= peak[:-after]
+    return near[len(held) :]
+
+
+def _peaks(value: Floats, params: Spike) -> npt.NDArray[np.bool_]:
+    """Tell which finite values may be spikes, as far as the learning rate leaves it open.
+
+    Those with less than a context before them are not ruled out.
+    """
+    peak = np.ones(len(value), bool)
+    if len(value) > params.context:
+        peak[params.context :] = False
+        rows = sliding_window_view(value, params.context + 1)
+        high = np.flatnonzero(rows[:, -1] > _highest(value, params.context))
+        excess = _excess(rows[high], params, steady=True)
+        at = high + params.context
+        near = 1e-9 * np.maximum(1.0, np.abs(value[at]))  # rounding differs by how many are tested
+        peak[at[excess > -near]] = True
+    return peak
+
+
+def _highest(value: Floats, width: int) -> Floats:
+    """Return the highest of each ``width`` values in a row that another value follows."""
+    high, have = value[:-1], 1
+    while have < width:
+        by = min(have, width - have)
+        high, have = np.maximum(high[:-by], high[by:]), have + by
+    return high
+
+
+@detector("spike", Spike, optional=("lr", "grad_norm"), events=mark, begins=begins)
 @np.errstate(
     over="ignore", invalid="ignore", divide="ignore"
 )  # absurd scales: no finding, no noise
@@ -105,10 +170,7 @@ def detect(inputs: Inputs, params: Spike, now: WallTime) -> Verdict:
         return OK
     if len(window) < params.least + 1:
         return UNKNOWN
-    value, step = window.value, window.step
-    if not math.isfinite(float(value.sum())):
-        good = np.isfinite(value)
-        value, step = value[good], step[good]
+    step, value = window.finite_tail
     if len(value) < params.least + 1:
         return UNKNOWN
     before, recent = value[-params.context - params.lasts : -params.lasts], value[-params.lasts :]
@@ -121,18 +183,21 @@ def detect(inputs: Inputs, params: Spike, now: WallTime) -> Verdict:
     before = value[max(0, found - params.context) : found]
     if len(value) > found + 1 and value[-1] <= _usual(before):
         return OK
-    return _finding(step, value, found, float(np.median(before)))
+    return _finding(step, value, found, median(before))
 
 
 def _newest(step: Ints, value: Floats, lr: Window | None, params: Spike) -> int | None:
     """Return the index of the first point of the newest spike among the last points."""
-    for at in range(max(params.least, len(value) - params.lasts), len(value)):
+    begin = max(0, len(value) - params.context - params.lasts)
+    peaks = begin + np.flatnonzero(_peaks(value[begin:], params))
+    late: list[int] = peaks[peaks >= max(params.least, len(value) - params.lasts)].tolist()
+    for at in late:
         before = value[max(0, at - params.context) : at]
         if value[at] <= before.max():
             continue
         first = int(step[at - len(before)])
         steady = lr is not None and _steady(lr, first, int(step[at]))
-        if _excess(before, float(value[at]), params, steady=steady) > 0:
+        if _excess(value[None, at - len(before) : at + 1], params, steady=steady)[0] > 0:
             return at
     return None
 
@@ -146,7 +211,7 @@ def _steady(lr: Window, since: int, until: int) -> bool:
 
 def _usual(before: Floats) -> float:
     """Return up to where a point counts as usual: the highest before, and a half more of that."""
-    high, middle = float(before.max()), float(np.median(before))
+    high, middle = float(before.max()), median(before)
     return high + 0.5 * (high - middle)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from watcher.detectors import Inputs, detector
-from watcher.detectors._settled import Flat, Rest, at_rest
+from watcher.detectors._settled import Flat, Rest, at_rest, surely_fallen
 from watcher.detectors._trend import warming_up
 from watcher.model import OK, UNKNOWN, Severity, Status, Verdict, WallTime
 
@@ -49,7 +49,10 @@ def detect(inputs: Inputs, params: Underfitting, now: WallTime) -> Verdict:
     least = params.patience + 2
     if len(train) < least or len(val) < min(4, least) or warming_up(inputs.get("lr")):
         return UNKNOWN
-    rest = at_rest(train, Flat(params.part, params.patience, params.margin))
+    flat = Flat(params.part, params.patience, params.margin)
+    if params.target is None and surely_fallen(train, flat, 1 - params.high):
+        return OK  # it is not high: the common case, and cheap
+    rest = at_rest(train, flat)
     if rest is None or rest.fallen < params.moved or not _high(rest, params):
         return OK
     other = at_rest(val, Flat(params.part, min(4, params.patience), 1.5 * params.margin))
