@@ -1,4 +1,4 @@
-"""How does state survive a restart? All SQL is here.
+"""How does state survive a restart? All that is asked of the database is here.
 
 One SQLite database in WAL mode keeps what the event files cannot tell again: alert states, what
 was queued and sent, silences, the run index. A tick is one transaction. Keys that hold names from
@@ -10,19 +10,12 @@ shared by threads, and several processes may open the same file.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import sqlite3
-import threading
-import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
-from pathlib import Path
-from typing import Any
 
-from watcher.errors import StoreError
+from watcher.database import DATABASE, MIGRATIONS, Database, exclusive
 from watcher.model import (
     Alert,
     AlertState,
@@ -49,155 +42,23 @@ from watcher.records import (
 )
 from watcher.routing import Deed, Heard, Silence
 
-__all__ = ["Changes", "Delivery", "Owed", "RunRow", "Saved", "Store", "exclusive"]
+__all__ = [
+    "DATABASE",
+    "MIGRATIONS",
+    "Changes",
+    "Delivery",
+    "Owed",
+    "RunRow",
+    "Saved",
+    "Store",
+    "exclusive",
+]
 
-DATABASE = "watcher.db"
-BUSY_TIMEOUT = 10.0  # seconds to wait for the other process' transaction
 _KEEP = 90 * 86400.0  # seconds that closed matters stay on record
 
-Migration = tuple[str, ...]  # statements; never edit one that was released, add another
-MIGRATIONS: tuple[Migration, ...] = (
-    (
-        "CREATE TABLE ticks (id INTEGER PRIMARY KEY CHECK (id = 1), at REAL NOT NULL)",
-        """CREATE TABLE alerts (fingerprint TEXT PRIMARY KEY, slot TEXT NOT NULL,
-            run TEXT NOT NULL, state TEXT NOT NULL, changed INTEGER NOT NULL, at REAL NOT NULL,
-            body TEXT NOT NULL)""",
-        "CREATE INDEX alerts_of_run ON alerts (run, state)",
-        "CREATE INDEX alerts_by_change ON alerts (changed)",
-        """CREATE TABLE transitions (id INTEGER PRIMARY KEY, at REAL NOT NULL,
-            fingerprint TEXT NOT NULL, before TEXT, after TEXT NOT NULL, severity TEXT NOT NULL,
-            escalated INTEGER NOT NULL)""",
-        "CREATE INDEX transitions_by_time ON transitions (at)",
-        """CREATE TABLE notices (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE,
-            receiver TEXT NOT NULL, group_key TEXT NOT NULL, reason TEXT NOT NULL,
-            alerts TEXT NOT NULL, queued_at REAL NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,
-            next_attempt_at REAL NOT NULL, state TEXT NOT NULL DEFAULT 'queued',
-            doubtful INTEGER NOT NULL DEFAULT 0, settled_at REAL, error TEXT, receipt TEXT)""",
-        "CREATE INDEX notices_owed ON notices (receiver, state, group_key, seq)",
-        """CREATE TABLE threads (receiver TEXT NOT NULL, group_key TEXT NOT NULL,
-            receipt TEXT NOT NULL, alerts TEXT NOT NULL, at REAL NOT NULL,
-            PRIMARY KEY (receiver, group_key))""",
-        """CREATE TABLE heard (receiver TEXT NOT NULL, fingerprint TEXT NOT NULL,
-            severity TEXT NOT NULL, at REAL NOT NULL, group_key TEXT NOT NULL,
-            repeats INTEGER NOT NULL, PRIMARY KEY (receiver, fingerprint))""",
-        """CREATE TABLE receivers (name TEXT PRIMARY KEY, failures INTEGER NOT NULL,
-            paused_until REAL NOT NULL, error TEXT NOT NULL, sent_at REAL)""",
-        """CREATE TABLE runs (run TEXT PRIMARY KEY, state TEXT NOT NULL, attempt INTEGER NOT NULL,
-            first_seen REAL NOT NULL, last_seen REAL NOT NULL, judged TEXT NOT NULL)""",
-        """CREATE TABLE silences (id TEXT PRIMARY KEY, matchers TEXT NOT NULL,
-            starts_at REAL NOT NULL, ends_at REAL NOT NULL, created_by TEXT NOT NULL,
-            comment TEXT NOT NULL)""",
-    ),
-    (
-        "ALTER TABLE notices ADD COLUMN note TEXT NOT NULL DEFAULT ''",
-        """CREATE TABLE acknowledged (fingerprint TEXT PRIMARY KEY, created_by TEXT NOT NULL,
-            at REAL NOT NULL)""",
-        "ALTER TABLE threads ADD COLUMN chart_at REAL",  # when to try to add it; NULL: not owed
-        "ALTER TABLE threads ADD COLUMN chart_tries INTEGER NOT NULL DEFAULT 0",
-    ),
-)
 
-
-class Store:
-    """The state database. Close it, or use it as a context manager."""
-
-    def __init__(self, connection: sqlite3.Connection, name: str) -> None:
-        self._db = connection
-        self._name = name
-        self._lock = threading.RLock()
-
-    @classmethod
-    def open(
-        cls,
-        state_dir: Path | str,
-        *,
-        read_only: bool = False,
-        migrations: tuple[Migration, ...] = MIGRATIONS,
-    ) -> Store:
-        """Open ``state_dir/watcher.db``, made and migrated as needed; ":memory:" keeps nothing.
-
-        StoreError if it cannot be used: no rights, full, damaged, or of a newer version.
-        """
-        name = ":memory:" if state_dir == ":memory:" else str(Path(state_dir) / DATABASE)
-        with _told(name):
-            if name != ":memory:" and not read_only:
-                _make_private(Path(name))
-            store = cls(_connect(name, read_only), name)
-            try:
-                store._prepare(migrations, read_only)
-            except BaseException:
-                store._db.close()
-                raise
-        return store
-
-    def close(self) -> None:
-        """Close the database; what was committed stays."""
-        with self._lock:
-            self._db.close()
-
-    def __enter__(self) -> Store:
-        """Use as a context manager."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close."""
-        self.close()
-
-    def _prepare(self, migrations: tuple[Migration, ...], read_only: bool) -> None:
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version > len(migrations):
-            raise StoreError(
-                f"{self._name}: written by a newer watcher (state version {version}, this one "
-                f"knows {len(migrations)}); upgrade the watcher or restore the older backup"
-            )
-        if read_only:
-            if version < len(migrations):
-                raise StoreError(
-                    f"{self._name}: state version {version} is older than this watcher's "
-                    f"{len(migrations)}; start the service once, it migrates the state"
-                )
-            return
-        if self._name != ":memory:":
-            self._use_wal()
-        self._db.execute("PRAGMA synchronous = FULL")
-        for number in range(version, len(migrations)):
-            with self._transaction():
-                # another process may have migrated while this one waited
-                if self._db.execute("PRAGMA user_version").fetchone()[0] > number:
-                    continue
-                for statement in migrations[number]:
-                    self._db.execute(statement)
-                self._db.execute(f"PRAGMA user_version = {number + 1}")
-
-    def _use_wal(self) -> None:
-        """Turn to WAL mode. SQLite does not wait for another process that does so just now."""
-        until = time.monotonic() + BUSY_TIMEOUT
-        while True:
-            try:
-                self._db.execute("PRAGMA journal_mode = WAL")
-            except sqlite3.OperationalError as error:
-                if "locked" not in str(error) or time.monotonic() > until:
-                    raise
-                time.sleep(0.01)
-            else:
-                return
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Commit all or nothing; a failure is a StoreError and leaves the database as it was."""
-        with self._lock, _told(self._name):
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-
-    def _rows(self, sql: str, values: tuple[Any, ...] = ()) -> list[sqlite3.Row]:
-        with self._lock, _told(self._name):
-            return self._db.execute(sql, values).fetchall()
+class Store(Database):
+    """The state of the service, in one database."""
 
     # ---------------------------------------------------------------- the tick
 
@@ -545,90 +406,6 @@ class Store:
     def list_acknowledged(self) -> frozenset[str]:
         """Return the fingerprints of the alerts that somebody has taken note of."""
         return frozenset(row["fingerprint"] for row in self._all("acknowledged"))
-
-
-@contextmanager
-def exclusive(state_dir: Path) -> Iterator[None]:
-    """Hold the state directory: a second service on it would send everything twice."""
-    path = state_dir / "watcher.lock"
-    with _told(str(path)):
-        _make_private(path)
-        held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StoreError(
-                f"{state_dir}: in use by another watcher; stop it or set another state_dir"
-            ) from None
-        yield
-    finally:
-        os.close(held)
-
-
-# -------------------------------------------------------------------- connecting
-
-
-def _connect(name: str, read_only: bool) -> sqlite3.Connection:
-    def connect(query: str) -> sqlite3.Connection:
-        uri = name if name == ":memory:" else f"{Path(name).resolve().as_uri()}?{query}"
-        db = sqlite3.connect(
-            uri, uri=True, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
-        )
-        db.row_factory = sqlite3.Row
-        return db
-
-    if not read_only:
-        return connect("mode=rwc")
-    if not Path(name).exists():
-        raise StoreError(f"{name}: no state yet; start the service, or name its state_dir")
-    db = connect("mode=ro")
-    try:
-        db.execute("PRAGMA user_version").fetchone()
-    except sqlite3.OperationalError:
-        db.close()
-        wal = Path(f"{name}-wal")
-        if wal.exists() and wal.stat().st_size:
-            raise
-        # WAL needs a writable directory even for reading, except when nobody writes
-        return connect("mode=ro&immutable=1")
-    return db
-
-
-def _make_private(path: Path) -> None:
-    """Make the state directory 0700 and the file 0600 when they are new."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not path.exists():
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
-
-
-_NEXT_STEP = (
-    ("readonly", "cannot be written; make its directory writable for the watcher's user"),
-    ("full", "the disk is full; free some space, nothing is lost meanwhile"),
-    (
-        "disk i/o",
-        "cannot be written or read (full disk or quota, or a broken disk); see the kernel log",
-    ),
-    ("unable to open", "cannot be opened; check the directory's owner and mode"),
-    ("locked", "another process has held it for too long; stop that process"),
-    ("malformed", "damaged; restore a backup, or move it away to start anew"),
-    ("not a database", "is no state database; restore a backup, or move it away to start anew"),
-)
-
-
-@contextmanager
-def _told(name: str) -> Iterator[None]:
-    """Turn what SQLite and the system say into one line with the next step."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        said = str(error)
-        step = next((step for word, step in _NEXT_STEP if word in said.lower()), "see the log")
-        raise StoreError(f"{name}: {step} ({said})") from error
-    except OSError as error:
-        raise StoreError(
-            f"{name}: {error.strerror}; give the watcher's user a directory it can write to"
-        ) from error
 
 
 def _queue(db: sqlite3.Connection, notices: Iterable[Notice]) -> None:
