@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from watcher import daemon
+from watcher import daemon, service
 from watcher.config import load_config
 from watcher.notify import socketmode  # noqa: F401
 from watcher.notify.slack import Pace, Slack
@@ -55,8 +55,8 @@ def live(config: Path, place: str, nth: int) -> None:
     if place in PLACES:
         owner, name, when = PLACES[place]
         setattr(owner, name, deadly(getattr(owner, name), when, nth))
-    notifiers = daemon.notifiers
-    daemon.notifiers = lambda config: {  # type: ignore[assignment]
+    notifiers = service.notifiers
+    service.notifiers = lambda config: {  # type: ignore[assignment]
         name: replace(one, pace=Pace(0.0)) if isinstance(one, Slack) else one
         for name, one in notifiers(config).items()
     }

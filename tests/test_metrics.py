@@ -23,9 +23,10 @@ from tests.logs import EventLog
 from tests.notify.fake_webhook import FakeWebhook
 from watcher import evaluate
 from watcher.config import Root, parse_config
-from watcher.daemon import Service, ready
+from watcher.daemon import ready
 from watcher.metrics import CONTENT_TYPE, Process
 from watcher.model import Severity
+from watcher.service import Service
 
 PATIENCE = 20.0  # seconds until a wait is given up; never decides what is right
 PACK = """

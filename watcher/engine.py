@@ -1,6 +1,6 @@
 """How does a tick meet the world? Polls a root, runs the pure tick, commits what it said.
 
-Knows no scheduler and no signal: the daemon's jobs call it, and so can a test.
+Knows no scheduler and no signal: the service's jobs call it, and so can a test.
 """
 
 from __future__ import annotations

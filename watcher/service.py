@@ -1,0 +1,468 @@
+"""What runs when? Jobs of one scheduler, signals, reload, shutdown: straight-line wiring.
+
+Each root is polled by a job and a thread of its own, so that a hung mount stalls only itself; a
+tick follows each poll. Each receiver has a sender of its own. They meet in the database only.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import signal
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+from types import FrameType
+from typing import Any
+
+from apscheduler.events import (
+    EVENT_JOB_ERROR,
+    EVENT_JOB_MAX_INSTANCES,
+    EVENT_JOB_MISSED,
+    JobExecutionEvent,
+)
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from watcher.clock import Clock
+from watcher.config import Config, load_config
+from watcher.engine import Engine
+from watcher.errors import InvalidInput, StoreError, WatcherError
+from watcher.listener import Listener
+from watcher.metrics import CONTENT_TYPE, OUTCOMES, Seen, exposition
+from watcher.notify.base import Notifier, SendError, Whispers
+from watcher.notify.clicks import click_of, handle
+from watcher.notify.outbox import deliver
+from watcher.records import printable
+from watcher.sdnotify import notify, watchdog_seconds
+from watcher.store import Store
+from watcher.wiring import heartbeat, listeners, notifiers, plan_of
+
+log = logging.getLogger(__name__)
+
+_CONNECT_EVERY = 15.0  # seconds between looks at the connections that buttons need
+_SEND_EVERY = 1.0  # seconds between looks at the outbox: a look is one indexed query
+_HOUSEKEEPING = 5.0  # seconds between signs of life and looks at the files of config and rules
+_LATE = 60.0  # seconds without a sign of life after which systemd is told nothing good
+_MOMENT = 3.0  # seconds that a poll under way is given at shutdown
+_LISTEN = 0.3  # seconds between looks at what signals noted
+_PRUNE_EVERY = 6 * 3600.0
+CHECKPOINT = "windows.checkpoint"
+# what jobs and threads are made for when the service starts
+_FIXED = (
+    "roots",
+    "receivers",
+    "state_dir",
+    "poll_interval",
+    "checkpoint_every",
+    "listen",
+    "heartbeat",
+)
+_SIGNS = {"poll": "evaluator", "send": "sender", "housekeeping": "scheduler"}
+_FIRST_BEAT = 60.0  # seconds that a start must last: a service that starts for ever is not well
+
+
+class Service:
+    """The running watcher: its engine, its senders, its jobs."""
+
+    def __init__(
+        self,
+        config: Config,
+        config_path: Path | None,
+        engine: Engine,
+        store: Store,
+        clock: Clock,
+        random: Random,
+    ) -> None:
+        self.config = config
+        self.engine = engine
+        self.stopping = threading.Event()
+        self.trouble: Counter[tuple[str, str]] = Counter()  # scheduler events, by job and kind
+        self._config_path = config_path
+        self._store = store
+        self._clock = clock
+        self._random = random
+        self._notifiers = notifiers(config)
+        self._listeners = listeners(config, self._notifiers, self._clicked)
+        self._heartbeat = heartbeat(config)
+        self._listener: Listener | None = None
+        self._outcomes = {name: Counter[str]() for name in self._notifiers}
+        self._wake = {name: threading.Event() for name in self._notifiers}
+        self._reloading = threading.Lock()
+        self._alive: dict[str, float] = {}
+        self._files = _mtimes(config, config_path)
+        self._scheduler = BackgroundScheduler(
+            executors={
+                "default": ThreadPoolExecutor(2),
+                **{f"root {path}": ThreadPoolExecutor(1) for path in engine.roots},
+                **{f"send {name}": ThreadPoolExecutor(1) for name in self._notifiers},
+            },
+            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+            timezone="UTC",
+        )
+        self._scheduler.add_listener(
+            self._note, EVENT_JOB_ERROR | EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES
+        )
+
+    # ---------------------------------------------------------------- jobs
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Run the jobs for as long as the context lasts."""
+        self._start()
+        self._listener = self._listen_for_scrapes()
+        try:
+            yield
+        finally:
+            self._stop(self.config.shutdown_timeout)
+
+    def _start(self) -> None:
+        add = self._scheduler.add_job
+        for path in self.engine.roots:
+            add(
+                self._poll,
+                "interval",
+                args=[path],
+                seconds=self.config.poll_interval,
+                executor=f"root {path}",
+                next_run_time=None,
+                id=f"poll {path}",
+            )
+        for name, notifier in self._notifiers.items():
+            add(
+                self._send,
+                "interval",
+                args=[name, notifier],
+                seconds=_SEND_EVERY,
+                executor=f"send {name}",
+                id=f"send {name}",
+            )
+        if self._listeners:
+            add(
+                self._listen,
+                "interval",
+                seconds=_CONNECT_EVERY,
+                next_run_time=_utcnow(self._clock),
+                id="buttons",
+            )
+        if self._heartbeat and self.config.heartbeat:
+            every = self.config.heartbeat.every
+            add(
+                self._beat,
+                "interval",
+                seconds=every,
+                next_run_time=_utcnow(self._clock, min(every, _FIRST_BEAT)),
+                id="heartbeat",
+            )
+        add(self._housekeep, "interval", seconds=_HOUSEKEEPING, id="housekeeping")
+        add(self._prune, "interval", seconds=_PRUNE_EVERY, id="prune")
+        if self._checkpoint_path:
+            add(self._save, "interval", seconds=self.config.checkpoint_every, id="checkpoint")
+        self._scheduler.start()
+        for path in self.engine.roots:
+            self._scheduler.get_job(f"poll {path}").resume()
+            self._scheduler.modify_job(f"poll {path}", next_run_time=_utcnow(self._clock))
+
+    def _poll(self, path: str) -> None:
+        """Poll one root, again and again while there is more than one poll takes on."""
+        source = self.engine.roots[path].source
+        behind = True
+        while behind and not self.stopping.is_set():
+            try:
+                if self.engine.poll(path):
+                    for wake in self._wake.values():  # the alert does not wait for the next look
+                        wake.set()
+                behind = source.behind
+            except StoreError as error:  # kept in memory; the next tick tries again
+                log.error("tick not committed, trying again at the next error=%r", str(error))
+                behind = False
+            self._alive["evaluator"] = self._clock.monotonic()
+
+    def _send(self, name: str, notifier: Notifier) -> None:
+        self._wake[name].wait(_SEND_EVERY)
+        self._wake[name].clear()
+        try:
+            done = deliver(
+                self._store,
+                name,
+                notifier,
+                self._clock,
+                self._random,
+                charts=self.engine.chart,
+                fallback=self.config.receivers[name].fallback or None,
+                stop=self.stopping.is_set,
+            )
+            told = zip(OUTCOMES, (done.sent, done.retried_later, done.dead), strict=True)
+            self._outcomes[name].update(dict(told))
+            if done.sent or done.retried_later or done.dead:
+                log.info(
+                    "delivered receiver=%s sent=%d later=%d dead=%d",
+                    name,
+                    done.sent,
+                    done.retried_later,
+                    done.dead,
+                )
+        except StoreError as error:
+            log.error("outbox not readable, trying again receiver=%s error=%r", name, str(error))
+        self._alive["sender"] = self._clock.monotonic()
+
+    def _listen(self) -> None:
+        """See that buttons are heard. Without a connection alerts go out all the same."""
+        for listener in self._listeners:
+            try:
+                listener.connect()
+            except SendError as error:
+                log.warning("buttons not heard, trying again reason=%s", error)
+
+    def _clicked(self, notifier: Notifier, payload: Mapping[str, Any]) -> None:
+        click = click_of(payload)
+        if click is None:
+            return
+        answer = handle(self._store, click, self.config.members(), self._clock.now())
+        log.info("button action=%s user=%s done=%s", click.action, click.user, bool(answer.deed))
+        if answer.deed and answer.receiver in self._wake:
+            self._wake[answer.receiver].set()
+        if answer.words and isinstance(notifier, Whispers):
+            try:
+                notifier.whisper(click.channel, click.user, answer.words)
+            except SendError as error:
+                log.warning("who clicked was not told reason=%s", error)
+
+    def _beat(self) -> None:
+        if self._heartbeat and self.healthy():
+            self._heartbeat.begin()
+
+    def _housekeep(self) -> None:
+        self._alive["scheduler"] = self._clock.monotonic()
+        try:
+            self.engine.check_hung()
+        except StoreError as error:
+            log.error("tick not committed, trying again at the next error=%r", str(error))
+        if _mtimes(self.config, self._config_path) != self._files:
+            self.reload()
+
+    def _prune(self) -> None:
+        try:
+            self._store.prune(self._clock.now())
+        except StoreError as error:
+            log.error("old records not pruned, trying again later error=%r", str(error))
+
+    def _save(self) -> None:
+        if self._checkpoint_path is None:
+            return
+        try:
+            self.engine.save(self._checkpoint_path)
+        except StoreError as error:
+            log.error("checkpoint not written error=%r", str(error))
+
+    @property
+    def _checkpoint_path(self) -> Path | None:
+        state_dir = self.config.state_dir
+        return Path(state_dir) / CHECKPOINT if state_dir else None
+
+    def _note(self, event: JobExecutionEvent) -> None:
+        """Count what the scheduler could not do; an error is a bug, so it is shown whole."""
+        kinds = {EVENT_JOB_ERROR: "error", EVENT_JOB_MISSED: "missed"}
+        kind = kinds.get(event.code, "still running")
+        task = event.job_id.partition(" ")[0]
+        self.trouble[task, kind] += 1
+        if kind == "error":
+            if task in _SIGNS:  # one that only ever fails is silent from its first failure on
+                self._alive.setdefault(_SIGNS[task], self._clock.monotonic())
+            log.error("job failed id=%s", event.job_id, exc_info=event.exception)
+        else:
+            log.debug("job skipped id=%s why=%s", event.job_id, kind)
+
+    def once(self) -> int:
+        """Look once at every root, deliver, and say by the exit code whether an alert fires."""
+        for path, root in self.engine.roots.items():
+            self.engine.poll(path)
+            while root.source.behind:
+                self.engine.poll(path)
+        for wake in self._wake.values():
+            wake.set()
+        for name, notifier in self._notifiers.items():
+            self._send(name, notifier)
+        self._save()
+        roots = self.engine.roots.values()
+        return int(any(a.state == "firing" for root in roots for a in root.state.alerts()))
+
+    # ---------------------------------------------------------------- while it runs
+
+    def reload(self) -> None:
+        """Take rules, roles' pins and routes anew; what is wrong leaves the old in force.
+
+        What jobs and threads were made for (roots, receivers, intervals) takes a restart.
+        """
+        with self._reloading:
+            self._files = _mtimes(self.config, self._config_path)
+            try:
+                fresh = load_config(self._config_path) if self._config_path else self.config
+                plan = plan_of(fresh, self.engine.plan.version + 1)
+            except InvalidInput as error:
+                for problem in error.problems:
+                    log.error("not reloaded, the last good rules stay problem=%s", problem)
+                return
+            except WatcherError as error:
+                log.error("not reloaded, the last good rules stay error=%r", str(error))
+                return
+            fixed = [k for k in _FIXED if getattr(fresh, k) != getattr(self.config, k)]
+            if fixed:
+                log.error("not reloaded, restart the service to change %s", ", ".join(fixed))
+                return
+            self.engine.plan, self.engine.routes, self.config = plan, fresh.routes, fresh
+            self._files = _mtimes(self.config, self._config_path)
+            log.info("reloaded rules=%d", len(plan.rules))
+
+    def healthy(self) -> bool:
+        """Whether scheduler, evaluator and senders gave a sign of life of late."""
+        return not self.ailing()
+
+    def ailing(self) -> str:
+        """Say which job gave no sign of life of late, "" if all did.
+
+        A hung mount is no reason to be restarted: then only its own poll is late.
+        """
+        now = self._clock.monotonic()
+        polling = [r.polling_since for r in self.engine.roots.values() if r.polling_since]
+        due = {"scheduler": _LATE, "sender": _LATE + 30.0}
+        if not polling:
+            due["evaluator"] = _LATE + 2 * self.config.poll_interval
+        silent = {who: now - self._alive.get(who, now) for who in due}
+        late = [f"{who} for {s:.0f} s" for who, s in silent.items() if s >= due[who]]
+        return f"no sign of life from the {', '.join(late)}" if late else ""
+
+    # ---------------------------------------------------------------- for monitoring
+
+    def _listen_for_scrapes(self) -> Listener | None:
+        """Offer metrics and health. Nothing depends on them: without a port it goes on."""
+        if not self.config.listen:
+            return None
+        page = exposition(
+            Seen(
+                self.engine,
+                self._store,
+                self._clock,
+                self.trouble,
+                self._outcomes,
+                self._alive,
+                self.ailing,
+            )
+        )
+        pages = {"/metrics": lambda: (200, CONTENT_TYPE, page()), "/healthz": self._health}
+        try:
+            listener = Listener(self.config.listen, pages)
+        except (OSError, ValueError) as error:  # taken, not ours, or no name of a host
+            why = "no metrics, the service goes on; free the address or set another"
+            log.error("%s listen=%s reason=%r", why, self.config.listen, str(error))
+            return None
+        listener.start()
+        log.info("metrics at %s/metrics", listener.url)
+        return listener
+
+    def _health(self) -> tuple[int, str, bytes]:
+        """Return the page for whoever asks whether to restart us: 503 and why, else ok.
+
+        Roots that cannot be read are named, and change nothing.
+        """
+        ailing = self.ailing()
+        roots = [
+            f"root {printable(root.path)!r} unreachable: {printable(root.unreachable)}"
+            for root in self.engine.roots.values()
+            if root.unreachable
+        ]
+        text = "".join(f"{line}\n" for line in (ailing or "ok", *roots))
+        return (503 if ailing else 200), "text/plain; charset=utf-8", text.encode()
+
+    def wait(self, signals: Signals) -> None:
+        """Wait until told to stop; meanwhile tell systemd that all is well, as long as it is."""
+        every, told_at = (watchdog_seconds() or 20.0) / 2, -math.inf
+        while not signals.stop:
+            if signals.reload:
+                signals.reload = False
+                self.reload()
+            if self._clock.monotonic() - told_at >= every:
+                told_at = self._clock.monotonic()
+                self._tell_systemd()
+            self.stopping.wait(_LISTEN)
+
+    def _tell_systemd(self) -> None:
+        if self.healthy():
+            runs = sum(len(root.state.runs) for root in self.engine.roots.values())
+            notify("WATCHDOG=1", f"STATUS=following {runs} runs")
+        else:
+            log.error("%s, letting the watchdog decide", self.ailing())
+
+    def _stop(self, deadline: float) -> None:
+        """Stop the jobs and save; leave without a job that hangs for ``deadline`` seconds."""
+        notify("STOPPING=1")
+        self.stopping.set()
+        for wake in self._wake.values():
+            wake.set()
+        for listener in self._listeners:
+            listener.close()
+        if self._listener:
+            self._listener.close()
+        timer = threading.Timer(deadline, _die)
+        timer.daemon = True
+        timer.start()
+        self._scheduler.pause()  # no poll begins any more; one under way takes milliseconds ...
+        hung = self._still_polling(_MOMENT)  # ... unless its mount hangs
+        self._scheduler.shutdown(wait=not hung)
+        self._save()
+        timer.cancel()
+        if hung:  # the interpreter would wait for its thread for ever
+            log.warning("a poll does not answer, leaving without it")
+            logging.shutdown()
+            os._exit(0)
+
+    def _still_polling(self, seconds: float) -> bool:
+        until = self._clock.monotonic() + seconds
+        while any(root.polling_since is not None for root in self.engine.roots.values()):
+            if self._clock.monotonic() > until:
+                return True
+            threading.Event().wait(0.05)
+        return False
+
+
+class Signals:
+    """Notes signals; the main loop acts on them. A handler that took a lock could deadlock."""
+
+    def __init__(self) -> None:
+        self.stop = self.reload = False
+        signal.signal(signal.SIGTERM, self._note_stop)
+        signal.signal(signal.SIGINT, self._note_stop)
+        signal.signal(signal.SIGHUP, self._note_reload)
+
+    def _note_stop(self, number: int, frame: FrameType | None) -> None:
+        self.stop = True
+
+    def _note_reload(self, number: int, frame: FrameType | None) -> None:
+        self.reload = True
+
+
+def _die() -> None:
+    log.error("a job did not stop in time, leaving without it")
+    logging.shutdown()
+    os._exit(0)
+
+
+def _utcnow(clock: Clock, later: float = 0.0) -> object:
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(clock.now() + later, UTC)
+
+
+def _mtimes(config: Config, path: Path | None) -> dict[str, float]:
+    """Return when the files that are reloaded were last changed."""
+    found = {}
+    for file in [*([path] if path else []), *config.rule_files()]:
+        try:
+            found[str(file)] = file.stat().st_mtime
+        except OSError:
+            found[str(file)] = -1.0
+    return found
