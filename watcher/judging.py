@@ -38,7 +38,7 @@ from watcher.model import (
     WallTime,
     no_points,
 )
-from watcher.precedence import silenced
+from watcher.precedence import OWN_WORDS, silenced
 from watcher.series import Window, checkpoints
 from watcher.watched import IDLE, Watched
 
@@ -355,11 +355,16 @@ def _loud(run: Watched) -> list[tuple[Slot, str]]:
 def _hushed(bound: Bound, loud: Sequence[tuple[Slot, str]]) -> bool:
     """Whether another finding of the same try makes this one not worth saying.
 
-    A stronger one, or the same about another series: a NaN in one loss is soon one in all.
+    A stronger one, or the same about another series: a NaN in one loss is soon one in all. Rules
+    in their author's own words are the same only if they are one rule.
     """
-    others = [detector for slot, detector in loud if slot != bound.slot]
-    name = bound.subject.detector.name
-    return bool(others) and (name in others or silenced(name, others))
+    others = [(slot, detector) for slot, detector in loud if slot != bound.slot]
+    name, rule = bound.subject.detector.name, bound.slot.rule
+    same = any(
+        detector == name and (name not in OWN_WORDS or slot.rule == rule)
+        for slot, detector in others
+    )
+    return same or silenced(name, (detector for _, detector in others))
 
 
 def _onset_at(trigger: Window | None, verdict: Verdict) -> WallTime | None:
