@@ -111,7 +111,7 @@ def absorb(
     run.conclude()
     for tag, window in run.windows.items():
         run.judged[tag] = max(run.judged.get(tag, 0), window.count)
-    return said
+    return said + _drop_untied(run, plan, moment.now)
 
 
 def merge(parts: Sequence[tuple[str, Columns]]) -> Columns:
@@ -177,13 +177,22 @@ def tie(run: Watched, plan: RunPlan, now: WallTime) -> list[Transition]:
         run.windows.setdefault(tag, Window())
     before = {(b.subject.rule.id, b.subject.name, *b.subject.tags.items()): b for b in run.bounds}
     run.bounds = [_bind(run, s, before.get((s.rule.id, s.name, *s.tags.items()))) for s in found]
-    return _drop_untied(run, now)
+    return _drop_untied(run, plan, now)
 
 
-def _drop_untied(run: Watched, now: WallTime) -> list[Transition]:
-    """Close alerts of this try that no rule speaks for any more (a better series, a reload)."""
+def _drop_untied(run: Watched, plan: RunPlan, now: WallTime) -> list[Transition]:
+    """Close alerts of this try that no rule speaks for any more (a better series, a reload).
+
+    While history is read again (a restart), the tags seen so far do not tell which series a rule
+    takes: then only the alerts of rules that are gone are closed.
+    """
+    if not run.alerts:
+        return []
     tied = {bound.slot for bound in run.bounds}
     lost = [a for a in run.alerts.values() if a.attempt == run.attempt and a.slot not in tied]
+    if lost and run.rereading:
+        kept = {rule.id for rule in plan.rules_for(run.key)}
+        lost = [a for a in lost if a.slot.rule not in kept]
     return run.close_all([a for a in lost if a.open], AlertState.RESOLVED, now)
 
 
