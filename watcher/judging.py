@@ -11,7 +11,7 @@ import bisect
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -45,6 +45,7 @@ from watcher.watched import IDLE, Watched
 _YEAR_2100 = 4_102_444_800.0
 OLD = 3600.0  # seconds of silence at first sight after which a run counts as over
 QUIET = 300.0  # seconds without bytes before an inferred completion is believed
+_OUT_OF_FORCE = "its rule is no longer in force; it last said: "
 
 
 class RunPlan(Protocol):
@@ -183,17 +184,28 @@ def tie(run: Watched, plan: RunPlan, now: WallTime) -> list[Transition]:
 def _drop_untied(run: Watched, plan: RunPlan, now: WallTime) -> list[Transition]:
     """Close alerts of this try that no rule speaks for any more (a better series, a reload).
 
-    While history is read again (a restart), the tags seen so far do not tell which series a rule
-    takes: then only the alerts of rules that are gone are closed.
+    An alert whose rule was taken out of force is ended: what it said may hold still. While history
+    is read again (a restart), the tags seen so far do not tell which series a rule takes: then
+    only those are closed.
     """
     if not run.alerts:
         return []
     tied = {bound.slot for bound in run.bounds}
-    lost = [a for a in run.alerts.values() if a.attempt == run.attempt and a.slot not in tied]
-    if lost and run.rereading:
-        kept = {rule.id for rule in plan.rules_for(run.key)}
-        lost = [a for a in lost if a.slot.rule not in kept]
-    return run.close_all([a for a in lost if a.open], AlertState.RESOLVED, now)
+    lost = [
+        alert
+        for alert in run.alerts.values()
+        if alert.open and alert.attempt == run.attempt and alert.slot not in tied
+    ]
+    if not lost:
+        return []
+    kept = {rule.id for rule in plan.rules_for(run.key)}
+    untied = [] if run.rereading else [a for a in lost if a.slot.rule in kept]
+    said = run.close_all(untied, AlertState.RESOLVED, now)
+    return said + run.close_all(
+        [replace(a, reason=_OUT_OF_FORCE + a.reason) for a in lost if a.slot.rule not in kept],
+        AlertState.ENDED,
+        now,
+    )
 
 
 def _bind(run: Watched, subject: Subject, before: Bound | None) -> Bound:
