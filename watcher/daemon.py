@@ -507,8 +507,8 @@ def _once(service: Service) -> int:
     for name, notifier in service._notifiers.items():
         service._send(name, notifier)
     service._save()
-    roots = service.engine.roots.values()
-    return int(any(a.state == "firing" for root in roots for a in root.state.alerts()))
+    held = [a for root in service.engine.roots.values() for a in root.state.alerts()]
+    return int(any(a.state == "firing" and not a.shadow for a in held))
 
 
 class _Signals:
