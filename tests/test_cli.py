@@ -192,6 +192,7 @@ def test_the_state_is_shown_and_silences_come_and_go(logs: Path, tmp_path: Path)
         json.loads(cli(what, "-c", config, "--format", "json").stdout)
     made = cli("silence", "add", "run=nan*", "--for", "2h", "--by", "ada", "-c", config)
     assert "run=nan*" in made.stdout
+    assert "it matches 0 of the 0 that fire now" in made.stdout
     (held,) = json.loads(cli("silence", "list", "-c", config, "--format", "json").stdout)
     assert held["ends_at"] - held["starts_at"] == 7200
     assert cli("silence", "expire", held["id"], "-c", config).returncode == 0
@@ -199,6 +200,23 @@ def test_the_state_is_shown_and_silences_come_and_go(logs: Path, tmp_path: Path)
     one_line(cli("silence", "expire", held["id"], "-c", config), 2, "no silence")
     one_line(cli("silence", "add", "nan", "--for", "2h", "-c", config), 2, "name=glob")
     one_line(cli("silence", "add", "a=b", "--for", "2x", "-c", config), 2, "not a duration")
+
+
+def test_alerts_of_rules_in_shadow_are_told_apart_and_not_counted(tmp_path: Path) -> None:
+    pack = "rules: [{alert: High, expr: train_loss.last > 1, mode: shadow}]\n"
+    (tmp_path / "pack.yaml").write_text(pack)
+    config = tmp_path / "config.toml"
+    config.write_text(
+        'state_dir = "state"\nlisten = ""\n[[roots]]\npath = "logs"\n'
+        '[rules]\npacks = ["pack.yaml"]\n'
+    )
+    write_run(tmp_path / "logs" / "run", {"train/loss": [2.0] * 20})
+    assert cli("run", "--once", "-c", config).returncode == 0
+    done = cli("alerts", "-c", config)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "0 firing, 1 in shadow")
+    assert "(shadow: not sent)" in done.stdout
+    assert "alerts: 0 firing, 1 in shadow" in cli("status", "-c", config).stdout
+    assert json.loads(cli("alerts", "-c", config, "--format", "json").stdout)[0]["shadow"]
 
 
 def test_the_doctor_says_what_is_missing(tmp_path: Path) -> None:

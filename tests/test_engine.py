@@ -159,3 +159,22 @@ def test_a_hung_mount_is_one_alert_and_stops_nothing_else(tmp_path):
         source.released.set()
         thread.join()
         assert [a.state for a in store.list_alerts()] == [AlertState.RESOLVED]
+
+
+@pytest.mark.parametrize("checkpoint", [True, False])
+def test_a_restart_keeps_the_alerts_of_series_that_come_late_in_the_history(house, checkpoint):
+    for step in range(10):
+        house.log.add(step, {"gpu/temp": 60.0})
+    for step in range(10):
+        house.log.add(step, {"loss": 9.0})
+    house.poll()
+    if checkpoint:
+        house.engine.save(house.state / "ck")
+    assert house.told() == [("first notification", "firing")]
+    house.kill()
+    house.log.add(10, {"loss": 9.0})
+    house.start()
+    house.poll()
+    house.poll()
+    assert house.told() == []
+    assert [(a.state, a.onset_step) for a in house.store.list_alerts()] == [(AlertState.FIRING, 0)]

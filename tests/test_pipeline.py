@@ -250,3 +250,12 @@ def test_a_run_that_was_silent_before_it_was_seen_has_not_stalled():
     assert [t.alert.state for t in out.transitions] == [AlertState.FIRING, AlertState.ENDED]
     assert [run.state for run in state.runs.values()] == [RunState.ENDED]
     assert tick(state, Poll(()), PLAN, at(9) + 9000).transitions == ()
+
+
+def test_an_alert_whose_rule_is_taken_out_of_force_is_ended_and_says_so():
+    state = State()
+    tick(state, Poll((batch({"loss": HIGH}, fresh=True),)), UNTIMED, at(9))
+    out = tick(state, Poll(()), Plan((rule("quiet"),), version=1), at(9) + 30)
+    (end,) = out.transitions
+    assert end.alert.state is AlertState.ENDED
+    assert end.alert.reason.startswith("its rule is no longer in force; it last said: ")

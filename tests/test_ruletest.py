@@ -141,3 +141,23 @@ def test_a_threshold_fires_in_the_real_pipeline_where_it_was_crossed() -> None:
 
 def test_the_shipped_expression_pack_passes_its_own_tests() -> None:
     assert run_tests(load_pack(packs_dir() / "expression.yaml")) == []
+
+
+@pytest.mark.parametrize("first", ["expr: train_loss.last > 1", "detector: threshold"])
+def test_two_rules_of_a_team_are_two_faults_even_if_they_share_a_detector(first: str) -> None:
+    second = first.replace("> 1", "> 1.5")
+    limits = "" if "expr" in first else "    params: {above: 1}\n"
+    text = f"""rules:
+  - alert: High
+    severity: info
+    {first}
+{limits}  - alert: VeryHigh
+    severity: critical
+    {second}
+{limits}tests:
+  - name: the louder one is said as well
+    series: {{train/loss: 0.5x20 2x20}}
+    expect:
+      - {{at: end, alerts: [{{alert: High}}, {{alert: VeryHigh, severity: critical}}]}}
+"""
+    assert run_tests(parse_pack(text, "p.yaml")) == []

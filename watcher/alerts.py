@@ -83,7 +83,7 @@ def advance(held: Alert | None, verdict: Verdict, look: Look) -> Advance:
 def close(
     alert: Alert, state: AlertState, now: WallTime, step: int | None
 ) -> tuple[Alert, Transition]:
-    """Close an open alert as ``state`` (ENDED, SUPERSEDED, or RESOLVED if its rule is gone)."""
+    """Close an open alert as ``state``: ENDED, SUPERSEDED, or RESOLVED."""
     closed = replace(alert, state=state, resolved_at=now, resolved_step=step)
     return closed, Transition(alert.state, closed, now)
 

@@ -140,7 +140,9 @@ def run(
         list[Path] | None, typer.Argument(help="Watch these, with alerts on the console.")
     ] = None,
     config: ConfigOption = None,
-    once: Annotated[bool, typer.Option(help="Look once, deliver, and stop.")] = False,
+    once: Annotated[
+        bool, typer.Option(help="Look once, deliver, and stop; exit 1 if an alert fires.")
+    ] = False,
 ) -> int:
     """Run the service; with LOGDIR and no config: watch these and print alerts."""
     from watcher import daemon

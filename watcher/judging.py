@@ -11,7 +11,7 @@ import bisect
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -38,13 +38,14 @@ from watcher.model import (
     WallTime,
     no_points,
 )
-from watcher.precedence import silenced
+from watcher.precedence import OWN_WORDS, silenced
 from watcher.series import Window, checkpoints
 from watcher.watched import IDLE, Watched
 
 _YEAR_2100 = 4_102_444_800.0
 OLD = 3600.0  # seconds of silence at first sight after which a run counts as over
 QUIET = 300.0  # seconds without bytes before an inferred completion is believed
+_OUT_OF_FORCE = "its rule is no longer in force; it last said: "
 
 
 class RunPlan(Protocol):
@@ -111,7 +112,7 @@ def absorb(
     run.conclude()
     for tag, window in run.windows.items():
         run.judged[tag] = max(run.judged.get(tag, 0), window.count)
-    return said
+    return said + _drop_untied(run, plan, moment.now)
 
 
 def merge(parts: Sequence[tuple[str, Columns]]) -> Columns:
@@ -177,14 +178,34 @@ def tie(run: Watched, plan: RunPlan, now: WallTime) -> list[Transition]:
         run.windows.setdefault(tag, Window())
     before = {(b.subject.rule.id, b.subject.name, *b.subject.tags.items()): b for b in run.bounds}
     run.bounds = [_bind(run, s, before.get((s.rule.id, s.name, *s.tags.items()))) for s in found]
-    return _drop_untied(run, now)
+    return _drop_untied(run, plan, now)
 
 
-def _drop_untied(run: Watched, now: WallTime) -> list[Transition]:
-    """Close alerts of this try that no rule speaks for any more (a better series, a reload)."""
+def _drop_untied(run: Watched, plan: RunPlan, now: WallTime) -> list[Transition]:
+    """Close alerts of this try that no rule speaks for any more (a better series, a reload).
+
+    An alert whose rule was taken out of force is ended: what it said may hold still. While history
+    is read again (a restart), the tags seen so far do not tell which series a rule takes: then
+    only those are closed.
+    """
+    if not run.alerts:
+        return []
     tied = {bound.slot for bound in run.bounds}
-    lost = [a for a in run.alerts.values() if a.attempt == run.attempt and a.slot not in tied]
-    return run.close_all([a for a in lost if a.open], AlertState.RESOLVED, now)
+    lost = [
+        alert
+        for alert in run.alerts.values()
+        if alert.open and alert.attempt == run.attempt and alert.slot not in tied
+    ]
+    if not lost:
+        return []
+    kept = {rule.id for rule in plan.rules_for(run.key)}
+    untied = [] if run.rereading else [a for a in lost if a.slot.rule in kept]
+    said = run.close_all(untied, AlertState.RESOLVED, now)
+    return said + run.close_all(
+        [replace(a, reason=_OUT_OF_FORCE + a.reason) for a in lost if a.slot.rule not in kept],
+        AlertState.ENDED,
+        now,
+    )
 
 
 def _bind(run: Watched, subject: Subject, before: Bound | None) -> Bound:
@@ -355,11 +376,16 @@ def _loud(run: Watched) -> list[tuple[Slot, str]]:
 def _hushed(bound: Bound, loud: Sequence[tuple[Slot, str]]) -> bool:
     """Whether another finding of the same try makes this one not worth saying.
 
-    A stronger one, or the same about another series: a NaN in one loss is soon one in all.
+    A stronger one, or the same about another series: a NaN in one loss is soon one in all. Rules
+    in their author's own words are the same only if they are one rule.
     """
-    others = [detector for slot, detector in loud if slot != bound.slot]
-    name = bound.subject.detector.name
-    return bool(others) and (name in others or silenced(name, others))
+    others = [(slot, detector) for slot, detector in loud if slot != bound.slot]
+    name, rule = bound.subject.detector.name, bound.slot.rule
+    same = any(
+        detector == name and (name not in OWN_WORDS or slot.rule == rule)
+        for slot, detector in others
+    )
+    return same or silenced(name, (detector for _, detector in others))
 
 
 def _onset_at(trigger: Window | None, verdict: Verdict) -> WallTime | None:

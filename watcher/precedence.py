@@ -31,6 +31,9 @@ FIRST_COME: tuple[frozenset[str], ...] = (
     frozenset({"divergence", "oscillation"}),
 )
 
+# What these find is what the rule's author wrote: two rules share a detector, not a fault.
+OWN_WORDS = frozenset({"expression", "expression_timed", "threshold"})
+
 
 def silenced(detector: str, firing: Iterable[str]) -> bool:
     """Whether a finding of ``detector`` goes without saying while ``firing`` detectors fire."""

@@ -288,8 +288,8 @@ class Service:
         for name, notifier in self._notifiers.items():
             self._send(name, notifier)
         self._save()
-        roots = self.engine.roots.values()
-        return int(any(a.state == "firing" for root in roots for a in root.state.alerts()))
+        held = [a for root in self.engine.roots.values() for a in root.state.alerts()]
+        return int(any(a.state == "firing" and not a.shadow for a in held))
 
     # ---------------------------------------------------------------- while it runs
 

@@ -17,10 +17,10 @@ from typing import Any
 from watcher.clock import SystemClock
 from watcher.config import Config, load_config
 from watcher.errors import WatcherError
-from watcher.model import AlertState, RunState, WallTime
+from watcher.model import Alert, AlertState, RunState, WallTime
 from watcher.notify.message import as_json, clean, plain
 from watcher.records import RunRow
-from watcher.routing import Silence
+from watcher.routing import Silence, silenced
 from watcher.store import Store
 from watcher.units import duration
 
@@ -73,7 +73,9 @@ def add_silence(store: Store, matchers: Sequence[str], span: str, by: str, comme
     now = SystemClock().now()
     made = Silence(secrets.token_hex(4), wanted, now, now + seconds, by, comment)
     store.add_silence(made)
-    return f"silence {_silence_line(made)}"
+    firing = [a for a in store.list_alerts(AlertState.FIRING) if not a.shadow]
+    quiet = sum(silenced(alert, [made], now) is not None for alert in firing)
+    return f"silence {_silence_line(made)}; it matches {quiet} of the {len(firing)} that fire now"
 
 
 def _silences(store: Store, wanted_json: bool) -> list[str]:
@@ -94,10 +96,20 @@ def _silence_line(one: Silence) -> str:
 def _alerts(store: Store, wanted_json: bool) -> tuple[list[str], int]:
     found = [a for a in store.list_alerts() if a.state is not AlertState.PENDING]
     firing = [a for a in found if a.state is AlertState.FIRING]
+    code = int(any(not a.shadow for a in firing))
     if wanted_json:
-        return [json.dumps([as_json(a) for a in found])], int(bool(firing))
+        return [json.dumps([{**as_json(a), "shadow": a.shadow} for a in found])], code
     closed = [a for a in found if a.state is not AlertState.FIRING][:_RECENT]
-    return [*map(plain, firing), *map(plain, closed), f"{len(firing)} firing"], int(bool(firing))
+    return [*map(_alert_line, (*firing, *closed)), _count(firing)], code
+
+
+def _alert_line(alert: Alert) -> str:
+    return f"{plain(alert)}{'  (shadow: not sent)' if alert.shadow else ''}"
+
+
+def _count(firing: Sequence[Alert]) -> str:
+    shadows = sum(a.shadow for a in firing)
+    return f"{len(firing) - shadows} firing{f', {shadows} in shadow' if shadows else ''}"
 
 
 def _runs(store: Store, wanted_json: bool) -> list[str]:
@@ -136,7 +148,7 @@ def _status(store: Store, listen: str, wanted_json: bool) -> list[str]:
                 {
                     "last_tick": saved.tick_at,
                     "runs": {state.value: states.get(state, 0) for state in RunState},
-                    "firing": len(firing),
+                    "firing": sum(not a.shadow for a in firing),
                     "metrics": metrics,
                     "receivers": [
                         {
@@ -160,7 +172,7 @@ def _status(store: Store, listen: str, wanted_json: bool) -> list[str]:
     tick = "none yet" if saved.tick_at is None else _ago(now - saved.tick_at)
     lines = [f"last change seen: {tick}"]
     lines.append("runs: " + (", ".join(f"{n} {s.value}" for s, n in states.items()) or "none"))
-    lines.append(f"alerts: {len(firing)} firing")
+    lines.append(f"alerts: {_count(firing)}")
     lines += [f"metrics: {metrics}"] if metrics else []
     for d in deliveries:
         trouble = f"; failing {d.failures} times: {d.error}" if d.failures else ""

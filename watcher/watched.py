@@ -243,6 +243,11 @@ class Watched:
         taken = [a for a in self.alerts.values() if a.open and (a.onset_step or 0) >= step]
         return self.close_all(taken, AlertState.SUPERSEDED, now)
 
+    @property
+    def rereading(self) -> bool:
+        """Whether points that were judged before a restart are still to be read again."""
+        return any(self.counts.get(tag, 0) < n for tag, n in self.judged.items())
+
     def close(self, state: AlertState, now: WallTime) -> list[Transition]:
         """Close every open alert because the run, or this try of it, is over."""
         return self.close_all([a for a in self.alerts.values() if a.open], state, now)
