@@ -313,3 +313,14 @@ def test_two_in_a_row_never_resolve_without_firing(
             if t.alert.state is AlertState.RESOLVED:
                 assert firing
             firing = t.alert.state is AlertState.FIRING
+
+
+def test_a_reason_that_moved_on_says_when_it_first_was_so() -> None:
+    """The onset is the alert's identity and stays; the reason has the newest numbers."""
+    bench = Bench()
+    bench.say(breach(10))
+    bench.say(breach(10))
+    assert bench.held
+    assert bench.held.reason == "NaN"
+    bench.say(breach(31))
+    assert (bench.held.onset_step, bench.held.reason) == (10, "NaN; first so at step 10")

@@ -243,3 +243,17 @@ def test_no_text_makes_the_reader_fail_otherwise(text: str) -> None:
         parse_config(text, Path("c.toml"))
     except InvalidInput:
         return
+
+
+def test_shipped_names_the_packs_that_come_with_the_program(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("rules:\n  - alert: Mine\n    detector: nan\n")
+    (tmp_path / "logs").mkdir()
+    for packs, names in (
+        ('["mine.yaml"]', {"Mine"}),
+        ('["shipped", "mine.yaml"]', {"Mine", "LossNaN", "Overfitting"}),
+    ):
+        config = parse_config(
+            f'[[roots]]\npath = "logs"\n[rules]\npacks = {packs}\n', tmp_path / "c.toml"
+        )
+        assert names <= {rule.alert for rule in config.load_rules()}
+        assert config.without_shipped is (len(names) == 1)

@@ -65,7 +65,7 @@ class House:
     def start(self) -> Service:
         self.service = self.stack.enter_context(ready(self.config))
         self.stack.enter_context(self.service.running())
-        self.wait(lambda: self.root.tally.polls)
+        self.wait(lambda: self.service.engine.tally.ticks)  # the look, and what comes of it
         return self.service
 
     @property

@@ -170,10 +170,12 @@ def _go_on(held: Alert, verdict: Verdict, look: Look) -> Advance:
 
 
 def _refreshed(held: Alert, verdict: Verdict, look: Look) -> Alert:
+    onset = _whole(verdict.onset)
+    moved = held.fired_at is not None and onset is not None and onset != held.onset_step
     return replace(
         held,
         value=_real(verdict.value),
-        reason=verdict.reason,
+        reason=verdict.reason + (f"; first so at step {held.onset_step}" if moved else ""),
         advice=text(verdict.advice),
         advice_key=verdict.advice,
         best_step=_whole(verdict.best),

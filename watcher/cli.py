@@ -207,6 +207,8 @@ def scan(
             (_complain if form is ScanFormat.JSONL else _say)(line)
     if charts is not None:
         report.draw(survey, charts)
+    if survey.unreachable and not survey.runs:
+        return FAILED  # nothing could be read, so nothing was found healthy
     return FOUND if survey.alerts else 0
 
 

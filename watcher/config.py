@@ -45,6 +45,7 @@ from watcher.routing import Route
 from watcher.rules import load_packs, packs_dir
 from watcher.runs import template_labels
 
+SHIPPED = "shipped"  # among packs: those that come with the program
 _SECRET_WORDS = ("token", "bot_token", "secret", "password", "api_key")
 Intervals = Mapping[str, tuple[Interval, ...]]
 
@@ -169,6 +170,11 @@ class Config:
         """Return the labels of a run under ``root``, from its path."""
         return next((r.labels_of(run) for r in self.roots if r.path == root), {})
 
+    @property
+    def without_shipped(self) -> bool:
+        """Whether the operator's own packs stand in place of the shipped ones."""
+        return bool(self.packs) and packs_dir() not in self.packs
+
     def _pack_sets(self) -> Iterator[tuple[tuple[Path, ...] | None, str]]:
         yield self.packs or None, ""
         for team in self.teams.values():
@@ -269,7 +275,7 @@ class _Maker:
             log_level=text.log_level,
             listen=text.listen,
             heartbeat=self._heartbeat(text.heartbeat),
-            packs=self._paths(text.rules.packs),
+            packs=self._packs(text.rules.packs),
             disable=text.rules.disable,
             pins=tuple(_pin(pin) for pin in text.roles.pins),
             owners=text.owners,
@@ -373,7 +379,7 @@ class _Maker:
         for receiver in text.receivers:
             if receiver not in receivers:
                 self._unknown((*where, "receivers"), receiver, receivers)
-        return Team(name, self._paths(text.packs), paths, text.receivers, text.members)
+        return Team(name, self._packs(text.packs), paths, text.receivers, text.members)
 
     def _routes(
         self,
@@ -443,6 +449,9 @@ class _Maker:
 
     def _path(self, text: str) -> str:
         return os.path.normpath(self._base / Path(text).expanduser())
+
+    def _packs(self, texts: Sequence[str]) -> tuple[Path, ...]:
+        return tuple(packs_dir() if t == SHIPPED else Path(self._path(t)) for t in texts)
 
     def _paths(self, texts: Sequence[str]) -> tuple[Path, ...]:
         return tuple(Path(self._path(text)) for text in texts)

@@ -15,7 +15,7 @@ from watcher.config import Config
 from watcher.engine import Engine, restore
 from watcher.errors import LogdirError
 from watcher.sdnotify import notify
-from watcher.service import CHECKPOINT, Service, Signals
+from watcher.service import CHECKPOINT, WITHOUT_SHIPPED, Service, Signals
 from watcher.source import scan
 from watcher.source.logdir import Logdir
 from watcher.store import Store, exclusive
@@ -44,6 +44,8 @@ def serve(config: Config, *, config_path: Path | None = None, once: bool = False
                 len(engine.plan.rules),
                 scan.described(),
             )
+            if config.without_shipped:
+                log.warning(WITHOUT_SHIPPED)
             service.wait(signals)
     return 0
 

@@ -69,6 +69,7 @@ class Engine:
         self.routes = routes
         self.ticked_at = clock.monotonic()
         self.tally = Tally()
+        self.failing = ""  # why the last tick could not be committed
         self._store = store
         self._clock = clock
         self._heard = dict(heard)
@@ -129,10 +130,14 @@ class Engine:
             root.owed = [_with_checkpoint(one, root.state, saved) for one in root.owed]
             release(root.state, now, KEPT // len(self.roots))
             try:
-                return self._tell(root, now)
-            except StoreError:
+                told = self._tell(root, now)
+            except StoreError as error:
                 self.tally.uncommitted += 1
+                self.failing = str(error)
                 raise
+            else:
+                self.failing = ""
+                return told
             finally:
                 self.tally.ticked(ticking + self._clock.monotonic() - began)
 
@@ -157,17 +162,13 @@ class Engine:
 
         Looked for once, by the thread that just read the root: a sender never waits for a mount.
         """
+        fired = [t.alert for t in said if t.alert.state is AlertState.FIRING and not t.escalated]
+        steps = [(alert, alert.best_step) for alert in fired if alert.best_step is not None]
+        if not steps:
+            return {}
         root.polling_since = self._clock.monotonic()
         try:
-            return {
-                one.alert.fingerprint: find_checkpoint(
-                    one.alert.root, one.alert.run, one.alert.best_step
-                )
-                for one in said
-                if one.alert.state is AlertState.FIRING
-                and not one.escalated
-                and one.alert.best_step is not None
-            }
+            return {a.fingerprint: find_checkpoint(a.root, a.run, step) for a, step in steps}
         finally:
             root.polling_since = None
 

@@ -74,7 +74,12 @@ def as_text(found: Survey) -> Iterator[str]:
         )
     kinds = Counter(a.detector for a in found.alerts)
     said = ", ".join(f"{n} {name}" for name, n in kinds.most_common()) or "nothing to say"
-    yield f"{len(found.runs)} runs with scalars, {len(found.alerts)} findings: {said}"
+    runs, findings = _many(len(found.runs), "run"), _many(len(found.alerts), "finding")
+    yield f"{runs} with scalars, {findings}: {said}"
+
+
+def _many(count: int, thing: str) -> str:
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
 def _run(alert: Alert) -> str:
@@ -245,6 +250,8 @@ def problems(config: Path | None, packs: Sequence[Path]) -> tuple[list[Problem],
         try:
             loaded = load_config(config)
             found += check_environment(loaded)
+            if loaded.without_shipped:
+                checked[0] += ' (without the shipped packs; add "shipped" to rules.packs for them)'
         except InvalidInput as error:
             found += error.problems
     if packs or config is None:

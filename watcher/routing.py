@@ -19,7 +19,7 @@ from watcher.model import Alert, AlertState, Notice, RunKey, Severity, Transitio
 from watcher.muting import ALWAYS, Hours
 from watcher.precedence import SILENCES
 
-STORM = 20  # notices for one receiver in one tick; beyond it nobody reads them one by one
+STORM = 10  # notices for one receiver in one tick; beyond it nobody reads them one by one
 DAY = 86400.0
 MOST_DOUBLINGS = 6  # of the repeat interval: about two months at a day
 UNREACHABLE = "unreachable"  # the detector of the alert about a root that cannot be read

@@ -51,6 +51,7 @@ _LATE = 60.0  # seconds without a sign of life after which systemd is told nothi
 _MOMENT = 3.0  # seconds that a poll under way is given at shutdown
 _LISTEN = 0.3  # seconds between looks at what signals noted
 _PRUNE_EVERY = 6 * 3600.0
+WITHOUT_SHIPPED = 'the shipped packs are not in force; add "shipped" to rules.packs to keep them'
 CHECKPOINT = "windows.checkpoint"
 # what jobs and threads are made for when the service starts
 _FIXED = (
@@ -317,6 +318,8 @@ class Service:
             self.engine.plan, self.engine.routes, self.config = plan, fresh.routes, fresh
             self._files = _mtimes(self.config, self._config_path)
             log.info("reloaded rules=%d", len(plan.rules))
+            if fresh.without_shipped:
+                log.warning(WITHOUT_SHIPPED)
 
     def healthy(self) -> bool:
         """Whether scheduler, evaluator and senders gave a sign of life of late."""
@@ -375,6 +378,8 @@ class Service:
             for root in self.engine.roots.values()
             if root.unreachable
         ]
+        if not ailing and self.engine.failing:
+            ailing = f"no tick can be committed: {printable(self.engine.failing)}"
         text = "".join(f"{line}\n" for line in (ailing or "ok", *roots))
         return (503 if ailing else 200), "text/plain; charset=utf-8", text.encode()
 

@@ -53,7 +53,8 @@ def detect(inputs: Inputs, params: Nan, now: WallTime) -> Verdict:
     if len(good) == 0 and not window.whole and window.first_nonfinite_step is not None:
         first = window.first_nonfinite_step
     low = window.extremes
-    known = math.isfinite(low.low)
+    # of a loss whose lowest value is not its best there is nothing to go back to
+    known = math.isfinite(low.low) and not (inputs.run.adversarial or inputs.run.reinforcement)
     what = "NaN" if math.isnan(float(window.value[start])) else "infinite"
     last = f"; it was {window.value[start - 1]:.4g} just before" if start else ""
     return Verdict(
