@@ -63,3 +63,11 @@ def test_a_loss_at_zero_or_below_has_no_scale():
 
 def test_validation_is_left_to_its_own_rule():
     assert say(detect, RULE, value=LN2, instead=LN2).status is Status.UNKNOWN
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_a_rough_loss_will_win_is_waited_for(seed):
+    u = np.linspace(0, 1, 500)
+    value = 0.693 * (1 - 0.35 * u**0.8) * noise(500, 0.1, seed)  # preference training
+    said = looks(detect, RULE, value=value)
+    assert all(found.status is not Status.BREACH for n, found in said.items() if n < 96)

@@ -81,14 +81,15 @@ def detect(inputs: Inputs, params: SlowLearning, now: WallTime) -> Verdict:
     start = _start(value, line)
     level = line.level + line.rise / 2
     lost, due = 1 - level / start, params.least * min(1.0, len(window) / params.due)
-    most = (2.0 if spread(value) <= ROUGH * line.level else 1.4) * params.least
+    rough = spread(value) > ROUGH * line.level
+    most = (1.4 if rough else 2.0) * params.least
     if lost > due or lost + line.doubt / start > most or _left(value, start, params):
         return OK
     val = inputs.get("val")
     steady = _steadier(val, line, params)
     leans = _leans(line, len(window), params) or _leans(steady, len(window), params)
     chance = None if leans or lost > 2 * params.near else _classes(steady, params)
-    if not _enough(val, window, params, chance is not None):
+    if not _enough(val, window, params, chance is not None, rough):
         return UNKNOWN
     if not _stays(steady, SURE_OF_CHANCE * params.near):
         chance = None  # it may yet be learning, slowly: said, but not called chance
@@ -118,11 +119,16 @@ def _left(value: Floats, start: float, params: SlowLearning) -> bool:
     return abs(lately / start - 1) > params.least
 
 
-def _enough(val: Window | None, window: Window, params: SlowLearning, chance: bool) -> bool:
-    """Whether the run has gone on long enough; a known chance level needs half as much."""
+def _enough(
+    val: Window | None, window: Window, params: SlowLearning, chance: bool, rough: bool
+) -> bool:
+    """Whether the run has gone on long enough; a known chance level needs half as much.
+
+    A rough training loss alone needs twice as much: what it will win is hidden for longer.
+    """
     share = 2 if chance else 1
     if val is None:
-        return len(window) >= params.alone // share
+        return len(window) >= params.alone * (2 if rough else 1) // share
     return len(window) >= params.points // share or len(val) >= params.evaluations // share
 
 
