@@ -215,7 +215,9 @@ def test_alerts_of_rules_in_shadow_are_told_apart_and_not_counted(tmp_path: Path
     done = cli("alerts", "-c", config)
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "0 firing, 1 in shadow")
     assert "(shadow: not sent)" in done.stdout
-    assert "alerts: 0 firing, 1 in shadow" in cli("status", "-c", config).stdout
+    status = cli("status", "-c", config).stdout
+    assert "alerts: 0 firing, 1 in shadow" in status
+    assert "/logs: 1 run\n" in status
     assert json.loads(cli("alerts", "-c", config, "--format", "json").stdout)[0]["shadow"]
 
 

@@ -165,10 +165,10 @@ def _receiver(receiver: Receiver) -> Iterator[Finding]:
         yield Finding(f"receiver {receiver.name}: {receiver.missing}", good=False)
     if not receiver.secrets:
         yield Finding(f"receiver {receiver.name}: {receiver.type}, no secret")
-    for secret in receiver.secrets.values():
+    for name, secret in receiver.secrets.items():
         try:
             secret.read()
         except WatcherError as error:
             yield Finding(f"receiver {receiver.name}: {error}", good=False)
         else:
-            yield Finding(f"receiver {receiver.name}: {receiver.type}, secret readable")
+            yield Finding(f"receiver {receiver.name}: {receiver.type}, {name} readable")

@@ -140,6 +140,7 @@ def _run_lines(rows: list[RunRow], now: WallTime) -> Iterator[str]:
 def _status(store: Store, listen: str, wanted_json: bool) -> list[str]:
     saved, deliveries, dead = store.load(), store.counts(), store.list_dead()
     states = Counter(row.state for row in saved.runs.values())
+    roots = Counter(key.root for key in saved.runs)
     firing = store.list_alerts(AlertState.FIRING)
     metrics = f"http://{listen}/metrics" if listen else ""
     if wanted_json:
@@ -147,6 +148,7 @@ def _status(store: Store, listen: str, wanted_json: bool) -> list[str]:
             json.dumps(
                 {
                     "last_tick": saved.tick_at,
+                    "roots": {clean(root): n for root, n in roots.items()},
                     "runs": {state.value: states.get(state, 0) for state in RunState},
                     "firing": sum(not a.shadow for a in firing),
                     "metrics": metrics,
@@ -171,6 +173,7 @@ def _status(store: Store, listen: str, wanted_json: bool) -> list[str]:
     now = SystemClock().now()
     tick = "none yet" if saved.tick_at is None else _ago(now - saved.tick_at)
     lines = [f"last change seen: {tick}"]
+    lines += [f"root {clean(root)}: {n} run{'s' * (n != 1)}" for root, n in sorted(roots.items())]
     lines.append("runs: " + (", ".join(f"{n} {s.value}" for s, n in states.items()) or "none"))
     lines.append(f"alerts: {_count(firing)}")
     lines += [f"metrics: {metrics}"] if metrics else []
