@@ -257,3 +257,18 @@ def test_shipped_names_the_packs_that_come_with_the_program(tmp_path: Path) -> N
         )
         assert names <= {rule.alert for rule in config.load_rules()}
         assert config.without_shipped is (len(names) == 1)
+
+
+def test_a_label_that_nothing_has_is_named_for_rules_and_routes(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    rules = "rules: [{alert: Mine, detector: nan, match: {usr: a, run: b}, labels: {tier: x}}]"
+    (tmp_path / "mine.yaml").write_text(rules)
+    text = (
+        '[[roots]]\npath = "logs"\nlabels = "{team}/{user}"\n[rules]\npacks = ["mine.yaml"]\n'
+        '[receivers.a]\ntype = "console"\n[route]\nreceiver = "a"\n'
+        '[[route.routes]]\nmatch = { taem = "x", tier = "y", severity = "z", user = "u" }\n'
+    )
+    said = [str(p) for p in check_environment(parse_config(text, tmp_path / "c.toml"))]
+    assert len(said) == 2
+    assert any('Mine: no run has the label "usr"; did you mean "user"?' in one for one in said)
+    assert any('route: no alert has the label "taem"; did you mean "team"?' in one for one in said)

@@ -41,9 +41,9 @@ from watcher.places import Places, Strict, Where, did_you_mean, problems_of, sho
 from watcher.receivers import CONSOLE, Receiver, Secret
 from watcher.receivertext import RECEIVERS, ReceiverText
 from watcher.roles import Pin
-from watcher.routing import Route
+from watcher.routing import OWN_LABELS, Route
 from watcher.rules import load_packs, packs_dir
-from watcher.runs import template_labels
+from watcher.runs import label_names, template_labels
 
 SHIPPED = "shipped"  # among packs: those that come with the program
 _SECRET_WORDS = ("token", "bot_token", "secret", "password", "api_key")
@@ -504,10 +504,29 @@ def check_environment(config: Config) -> list[Problem]:
         said.append(_state_trouble(Path(config.state_dir)))
     problems = [Problem(file, 0, 0, message) for message in said if message]
     try:
-        config.load_rules()
+        rules = config.load_rules()
     except InvalidInput as error:
         problems += error.problems
+    else:
+        problems += _unmatched(config, rules, file)
     return sorted(problems)
+
+
+def _unmatched(config: Config, rules: Sequence[Rule], file: str) -> Iterator[Problem]:
+    """Say where a rule or a route asks for a label that no run can have: it would never apply."""
+    given = {name for root in config.roots for name in label_names(root.labels)} | {"gpus"}
+    for rule in rules:
+        for name in rule.match.keys() - given - {"run"}:
+            hint = did_you_mean(name, {*given, "run"}) or "; see labels under [[roots]]"
+            said = f'{rule.alert}: no run has the label "{name}"{hint}'
+            yield Problem(rule.origin or file, 0, 0, said)
+    known = given | OWN_LABELS | {name for rule in rules for name in rule.labels}
+    stack = list(config.routes)
+    for route in stack:
+        stack += route.routes
+        for name in route.match.keys() - known:
+            hint = did_you_mean(name, known) or "; see labels under [[roots]]"
+            yield Problem(file, 0, 0, f'route: no alert has the label "{name}"{hint}')
 
 
 def _root_trouble(root: Root) -> str:

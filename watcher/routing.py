@@ -188,6 +188,12 @@ def without_resolved(notices: Iterable[Notice], receivers: Collection[str]) -> t
     return tuple(out)
 
 
+# What every alert can be matched by, beside the labels of its run and its rule.
+OWN_LABELS = frozenset(
+    {"root", "run", "attempt", "subject", "alert", "detector", "team", "rule_team", "severity"}
+)
+
+
 def labels(alert: Alert) -> dict[str, str]:
     """Return what routes and silences match on: the alert's labels, and what it is about."""
     slot = alert.slot

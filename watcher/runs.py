@@ -80,6 +80,12 @@ def _plain(name: str) -> str:
     return re.sub(r"[^\w.-]", "_", name)
 
 
+def label_names(template: str) -> frozenset[str]:
+    """Return the names of the labels that a template gives."""
+    parts = _template(template) if template else ()
+    return frozenset(name for part in parts for name in part.groupindex)
+
+
 def template_labels(template: str, run: str) -> dict[str, str]:
     """Read labels out of a run's path: ``{team}/{user}/{project}`` against ``vision/ada/r50/3``.
 
