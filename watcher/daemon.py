@@ -82,5 +82,3 @@ def _log_to_stderr(level: str) -> None:
     logging.basicConfig(
         level=level.upper(), stream=sys.stderr, format="%(levelname)s %(name)s %(message)s"
     )
-    logging.getLogger("apscheduler.executors").setLevel(logging.CRITICAL)  # told by _note
-    logging.getLogger("apscheduler").setLevel(logging.ERROR)  # skipped runs are counted

@@ -96,6 +96,9 @@ class Service:
         self._reloading = threading.Lock()
         self._alive: dict[str, float] = {}
         self._files = _mtimes(config, config_path)
+        # what it has to say is counted and told by _note; skipped runs are usual
+        logging.getLogger("apscheduler.executors").setLevel(logging.CRITICAL)
+        logging.getLogger("apscheduler").setLevel(logging.ERROR)
         self._scheduler = BackgroundScheduler(
             executors={
                 "default": ThreadPoolExecutor(2),
@@ -184,7 +187,7 @@ class Service:
             self._alive["evaluator"] = self._clock.monotonic()
 
     def _send(self, name: str, notifier: Notifier) -> None:
-        self._wake[name].wait(_SEND_EVERY)
+        self._wake[name].wait(0.8 * _SEND_EVERY)
         self._wake[name].clear()
         try:
             done = deliver(
