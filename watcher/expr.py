@@ -154,7 +154,7 @@ class _Compiler:
         match node:
             case ast.BoolOp(op=op, values=values):
                 parts = [self.truth(value, depth + 1) for value in values]
-                return _all(parts) if isinstance(op, ast.And) else _any(parts)
+                return _joined(parts, isinstance(op, ast.Or))
             case ast.UnaryOp(op=ast.Not(), operand=operand):
                 return _not(self.truth(operand, depth + 1))
             case ast.Compare():
@@ -208,7 +208,7 @@ class _Compiler:
             right = self.number(right_node, depth + 1)
             parts.append(_compared(_COMPARE[type(op)], left, right))
             left = right
-        return parts[0] if len(parts) == 1 else _all(parts)
+        return parts[0] if len(parts) == 1 else _joined(parts, False)
 
     def _function(self, node: ast.Call, name: str, depth: int) -> Evaluate:
         if name == "isfinite":
@@ -380,32 +380,20 @@ def _not(part: Decide) -> Decide:
     return decide
 
 
-def _all(parts: list[Decide]) -> Decide:
-    """False if one is false, whatever is unknown; unknown before true."""
+def _joined(parts: list[Decide], decisive: bool) -> Decide:
+    """Return ``decisive`` if one part is, whatever is unknown; unknown before the other.
+
+    With False this is ``and``, with True ``or``.
+    """
 
     def decide(inputs: Inputs, now: WallTime) -> Truth:
         known = True
         for part in parts:
             value = part(inputs, now)
-            if value is False:
-                return False
+            if value is decisive:
+                return decisive
             known = known and value is not None
-        return True if known else None
-
-    return decide
-
-
-def _any(parts: list[Decide]) -> Decide:
-    """True if one is true, whatever is unknown; unknown before false."""
-
-    def decide(inputs: Inputs, now: WallTime) -> Truth:
-        known = True
-        for part in parts:
-            value = part(inputs, now)
-            if value is True:
-                return True
-            known = known and value is not None
-        return False if known else None
+        return not decisive if known else None
 
     return decide
 
