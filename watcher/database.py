@@ -11,7 +11,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,6 +19,7 @@ from watcher.errors import StoreError
 
 DATABASE = "watcher.db"
 BUSY_TIMEOUT = 10.0  # seconds to wait for the other process' transaction
+_WAL_PAUSE = 0.01  # seconds between tries to turn to WAL mode
 
 Migration = tuple[str, ...]  # statements; never edit one that was released, add another
 MIGRATIONS: tuple[Migration, ...] = (
@@ -87,12 +88,10 @@ class Database:
         with _told(name):
             if name != ":memory:" and not read_only:
                 _make_private(Path(name))
-            store = cls(_connect(name, read_only), name)
-            try:
+            with ExitStack() as undo:
+                store = cls(undo.enter_context(closing(_connect(name, read_only))), name)
                 store._prepare(migrations, read_only)
-            except BaseException:
-                store._db.close()
-                raise
+                undo.pop_all()
         return store
 
     def close(self) -> None:
@@ -136,29 +135,23 @@ class Database:
 
     def _use_wal(self) -> None:
         """Turn to WAL mode. SQLite does not wait for another process that does so just now."""
-        until = time.monotonic() + BUSY_TIMEOUT
-        while True:
+        tries = round(BUSY_TIMEOUT / _WAL_PAUSE)
+        for left in reversed(range(tries)):
             try:
                 self._db.execute("PRAGMA journal_mode = WAL")
             except sqlite3.OperationalError as error:
-                if "locked" not in str(error) or time.monotonic() > until:
+                if "locked" not in str(error) or not left:
                     raise
-                time.sleep(0.01)
+                time.sleep(_WAL_PAUSE)
             else:
                 return
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """Commit all or nothing; a failure is a StoreError and leaves the database as it was."""
-        with self._lock, _told(self._name):
+        with self._lock, _told(self._name), self._db:  # which commits or rolls back
             self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
+            yield self._db
 
     def _rows(self, sql: str, values: tuple[Any, ...] = ()) -> list[sqlite3.Row]:
         with self._lock, _told(self._name):

@@ -6,6 +6,7 @@ tick follows each poll. Each receiver has a sender of its own. They meet in the 
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import os
@@ -35,7 +36,7 @@ from watcher.errors import InvalidInput, StoreError, WatcherError
 from watcher.listener import Listener
 from watcher.metrics import CONTENT_TYPE, OUTCOMES, Seen, exposition
 from watcher.notify.base import Notifier, SendError, Whispers
-from watcher.notify.clicks import click_of, handle
+from watcher.notify.clicks import Click, click_of, handle
 from watcher.notify.outbox import deliver
 from watcher.records import printable
 from watcher.sdnotify import notify, watchdog_seconds
@@ -45,6 +46,7 @@ from watcher.wiring import heartbeat, listeners, notifiers, plan_of
 log = logging.getLogger(__name__)
 
 _CONNECT_EVERY = 15.0  # seconds between looks at the connections that buttons need
+_CLICK = 2.5  # seconds that a click may take: after three Slack says that it failed
 _SEND_EVERY = 1.0  # seconds between looks at the outbox: a look is one indexed query
 _HOUSEKEEPING = 5.0  # seconds between signs of life and looks at the files of config and rules
 _LATE = 60.0  # seconds without a sign of life after which systemd is told nothing good
@@ -92,6 +94,7 @@ class Service:
         self._heartbeat = heartbeat(config)
         self._listener: Listener | None = None
         self._outcomes = {name: Counter[str]() for name in self._notifiers}
+        self._clicks = itertools.count()
         self._wake = {name: threading.Event() for name in self._notifiers}
         self._reloading = threading.Lock()
         self._alive: dict[str, float] = {}
@@ -223,10 +226,26 @@ class Service:
                 log.warning("buttons not heard, trying again reason=%s", error)
 
     def _clicked(self, notifier: Notifier, payload: Mapping[str, Any]) -> None:
+        """Act on a click by a job, and return when it is done; WatcherError if it is not in time.
+
+        As a job, since a bug in it is then told like any other.
+        """
         click = click_of(payload)
         if click is None:
             return
-        answer = handle(self._store, click, self.config.members(), self._clock.now())
+        done = threading.Event()
+        job = f"button {next(self._clicks)}"
+        self._scheduler.add_job(self._act, args=[notifier, click, done], id=job)
+        if not done.wait(_CLICK):
+            raise WatcherError(f"button {click.action}: not done in time")
+
+    def _act(self, notifier: Notifier, click: Click, done: threading.Event) -> None:
+        try:
+            answer = handle(self._store, click, self.config.members(), self._clock.now())
+        except StoreError as error:
+            log.error("button not noted action=%s error=%r", click.action, str(error))
+            return
+        done.set()
         log.info("button action=%s user=%s done=%s", click.action, click.user, bool(answer.deed))
         if answer.deed and answer.receiver in self._wake:
             self._wake[answer.receiver].set()

@@ -10,7 +10,7 @@ import smtplib
 import ssl
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from typing import Literal
@@ -118,15 +118,14 @@ class Email:
             )
         else:
             smtp = smtplib.SMTP(self.host, port, timeout=self.timeout)
-        try:
+        with ExitStack() as undo:
+            undo.callback(smtp.close)
             if self.security == "starttls":
                 smtp.starttls(context=self._trusting())
             smtp.ehlo_or_helo_if_needed()
             if self.username:
                 smtp.login(self.username, self.password)
-        except BaseException:
-            smtp.close()
-            raise
+            undo.pop_all()
         return smtp
 
     def _trusting(self) -> ssl.SSLContext:

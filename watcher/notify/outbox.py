@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Protocol
@@ -174,7 +175,8 @@ def _send(queue: Queue, item: Owed, notifier: Notifier, clock: Clock) -> None:
     queue.claim(notice.id)
     receipt = _look_up(item, notifier) if item.doubtful else None
     if receipt is None:
-        receipt = _tried(notifier, item, shown)
+        with _bugs_put_off(notice):
+            receipt = notifier.send(notice, item.thread, shown)
         _log.info(
             "notice sent id=%s receiver=%s reason=%r", notice.id, notice.receiver, notice.reason
         )
@@ -183,15 +185,16 @@ def _send(queue: Queue, item: Owed, notifier: Notifier, clock: Clock) -> None:
     queue.mark_sent(notice, receipt, shown, clock.now())
 
 
-def _tried(notifier: Notifier, item: Owed, shown: tuple[Alert, ...]) -> Receipt:
-    """Send once. A bug in a notifier or a message is put off like a failure: others go on."""
+@contextmanager
+def _bugs_put_off(notice: Notice) -> Iterator[None]:
+    """Let a bug in a notifier, a message or a chart be a failure like any other: others go on."""
     try:
-        return notifier.send(item.notice, item.thread, shown)
-    except SendError:
+        yield
+    except (SendError, StoreError):
         raise
     except Exception as error:
-        _log.exception("notifier failed receiver=%s", item.notice.receiver)
-        text = f"{item.notice.receiver}: {type(error).__name__}, see the log"
+        _log.exception("not sent or drawn notice=%s receiver=%s", notice.id, notice.receiver)
+        text = f"{notice.receiver}: {type(error).__name__}, see the log"
         raise SendError(text, retryable=True, ambiguous=True) from error
 
 
@@ -231,20 +234,18 @@ def _add_chart(queue: Queue, item: Owed, notifier: Attaches, clock: Clock, chart
         queue.mark_chart_later(notice, None)
         return
     try:
-        png = charts(replace(notice, alerts=shown))
-        if png is not None:
-            pictured = notifier.attach(notice, receipt, shown, png)
-            queue.mark_thread(notice, pictured, shown, clock.now())
-            return
+        with _bugs_put_off(notice):
+            png = charts(replace(notice, alerts=shown))
+            pictured = notifier.attach(notice, receipt, shown, png) if png is not None else None
     except SendError as error:
+        pictured = None
         if error.retry_after is None:
             _log.warning("chart not added notice=%s reason=%s", notice.id, error)
         else:
             pause = min(pause, error.retry_after)
-    except StoreError:
-        raise
-    except Exception:  # noqa: BLE001 - a bug in drawing must not hold up the next alert
-        _log.exception("chart not drawn notice=%s", notice.id)
+    if pictured is not None:
+        queue.mark_thread(notice, pictured, shown, clock.now())
+        return
     again = notice.attempts < _CHART_TRIES
     queue.mark_chart_later(notice, clock.now() + pause if again else None)
 

@@ -81,7 +81,4 @@ class SocketMode:
             except WatcherError as error:  # not acknowledged: who clicked is told by Slack
                 _log.error("click not taken error=%r", str(error))
                 return
-            except Exception:  # noqa: BLE001 - a bug must not end the listening
-                _log.exception("click not taken")
-                return
         client.send_socket_mode_response({"envelope_id": request.envelope_id})
