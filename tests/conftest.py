@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.simple_detectors import register
 from tests.source.faults import compiled
+from watcher import detectors
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -37,3 +39,10 @@ def mutations(request: pytest.FixtureRequest) -> range:
 def faults(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The library that makes calls fail below the program; skips where it cannot be made."""
     return compiled(tmp_path_factory.mktemp("faults"))
+
+
+@pytest.fixture
+def simple_detectors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The detectors of ``tests.simple_detectors``, beside the product's own, for one test."""
+    monkeypatch.setattr(detectors, "_registry", dict(detectors.detectors()))
+    register()

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.logs import T0, EventLog
-from watcher import detectors
+from tests.simple_detectors import Limit
 from watcher.clock import ManualClock
 from watcher.engine import HUNG, Engine, restore
 from watcher.errors import StoreError
-from watcher.model import OK, AlertState, Poll, Role, Rule, Selector, Status, Verdict
+from watcher.model import AlertState, Poll, Role, Rule, Selector
 from watcher.pipeline import Plan
 from watcher.routing import Route
 from watcher.source.logdir import Logdir
@@ -22,23 +21,7 @@ from watcher.store import Store
 ROUTES = (Route("console"),)
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """``limit``: above it is too high."""
-
-    limit: float = 5.0
-
-
-@pytest.fixture(autouse=True)
-def simple_detector(monkeypatch):
-    monkeypatch.setattr(detectors, "_registry", dict(detectors.detectors()))
-
-    @detectors.detector("high", Limit)
-    def high(inputs, params, now):
-        window = inputs["value"]
-        if window.last_value <= params.limit:
-            return OK
-        return Verdict(Status.BREACH, "too high", onset=window.last_step)
+pytestmark = pytest.mark.usefixtures("simple_detectors")
 
 
 PLAN = Plan((Rule("High", "high", {"value": Selector(Role.TRAIN_LOSS)}, Limit()),))

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 
 from tests.batches import batch
 from tests.logs import T0
-from watcher import detectors
+from tests.simple_detectors import Limit, Quiet
 from watcher.model import (
-    OK,
     AlertState,
     Poll,
     Role,
@@ -18,8 +17,6 @@ from watcher.model import (
     RunState,
     Selector,
     Signs,
-    Status,
-    Verdict,
 )
 from watcher.pipeline import KnownRun, Plan, State, tick
 
@@ -27,37 +24,7 @@ HIGH = [1.0] * 5 + [9.0] * 5
 CALM = [1.0] * 10
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """``limit``: above it is too high."""
-
-    limit: float = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Quiet:
-    """``min_silence``: seconds."""
-
-    min_silence: float = 300.0
-
-
-@pytest.fixture(autouse=True)
-def simple_detectors(monkeypatch):
-    known = dict(detectors.detectors())
-    monkeypatch.setattr(detectors, "_registry", known)
-
-    @detectors.detector("high", Limit)
-    def high(inputs, params, now):
-        window = inputs["value"]
-        if window.last_value <= params.limit:
-            return OK
-        return Verdict(Status.BREACH, "too high", onset=window.last_step, value=window.last_value)
-
-    @detectors.detector("quiet", Quiet, inputs=(), timed=True)
-    def quiet(inputs, params, now):
-        if inputs.run.finished or now - inputs.run.seen_at < params.min_silence:
-            return OK
-        return Verdict(Status.BREACH, "silent", onset=inputs.run.last_step)
+pytestmark = pytest.mark.usefixtures("simple_detectors")
 
 
 def rule(detector="high", **more):

@@ -10,7 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -18,10 +18,11 @@ import pytest
 
 from tests.batches import batch
 from tests.logs import T0
-from watcher import detectors, statepages
+from tests.simple_detectors import Limit, Quiet
+from watcher import statepages
 from watcher.clock import ManualClock
 from watcher.engine import Engine, Root
-from watcher.model import OK, Batch, Poll, Role, Rule, Selector, Status, Verdict, WallTime
+from watcher.model import Batch, Poll, Role, Rule, Selector, WallTime
 from watcher.notify.fake_slack import FakeSlack
 from watcher.notify.outbox import deliver
 from watcher.notify.slack import Pace, Slack
@@ -35,36 +36,7 @@ CALM, BROKEN = [1.0] * 4, [1.0, 1.0, 1.0, 9.0]
 CHANNELS = {f"C{team:010d}": f"team{team}" for team in range(TEAMS)}
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """``limit``: above it is too high."""
-
-    limit: float = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Quiet:
-    """``min_silence``: seconds."""
-
-    min_silence: float = 300.0
-
-
-@pytest.fixture(autouse=True)
-def simple_detectors(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detectors, "_registry", dict(detectors.detectors()))
-
-    @detectors.detector("high", Limit)
-    def high(inputs, params, now):  # type: ignore[no-untyped-def]
-        window = inputs["value"]
-        if window.last_value <= params.limit:
-            return OK
-        return Verdict(Status.BREACH, "too high", onset=window.last_step)
-
-    @detectors.detector("quiet", Quiet, inputs=(), timed=True)
-    def quiet(inputs, params, now):  # type: ignore[no-untyped-def]
-        if now - inputs.run.seen_at < params.min_silence:
-            return OK
-        return Verdict(Status.BREACH, "silent", onset=inputs.run.last_step)
+pytestmark = pytest.mark.usefixtures("simple_detectors")
 
 
 class Feed:

@@ -7,7 +7,6 @@ import contextlib
 import socketserver
 import ssl
 import subprocess
-import threading
 import time
 from collections import defaultdict, deque
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ from email.message import EmailMessage
 from email.policy import default
 from pathlib import Path
 from typing import Any
+
+from tests.notify.serving import Serving
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def certificate(directory: Path) -> Path:
     return file
 
 
-class FakeSmtp:
+class FakeSmtp(Serving):
     """``answers`` holds, for a verb, the next answers; after them it says yes.
 
     An answer of "" closes the connection, a number waits so many seconds. With a certificate it
@@ -72,21 +73,11 @@ class FakeSmtp:
                     _Session(outer, self.request).run()
 
         self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
 
     @property
     def port(self) -> int:
         """Where it listens."""
         return int(self._server.server_address[1])
-
-    def __enter__(self) -> FakeSmtp:
-        serve = self._server.serve_forever
-        threading.Thread(target=serve, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
 
 class _Session:

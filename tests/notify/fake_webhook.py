@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections import deque
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+
+from tests.notify.serving import Serving
 
 
-class FakeWebhook:
+class FakeWebhook(Serving):
     """``answers`` holds (status, headers, seconds) for the next calls; 200 at once after them.
 
     A status of 0 closes the connection without an answer.
@@ -46,18 +46,8 @@ class FakeWebhook:
                 pass
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
 
     @property
     def url(self) -> str:
         """Where it listens; the path stands for a secret."""
         return f"http://127.0.0.1:{self._server.server_address[1]}/hook/very-secret"
-
-    def __enter__(self) -> FakeWebhook:
-        serve = self._server.serve_forever
-        threading.Thread(target=serve, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self._server.shutdown()
-        self._server.server_close()
