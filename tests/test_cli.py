@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,8 @@ import pandas as pd
 import pytest
 
 from tests.logs import write_run
-from watcher.store import Store
+from tests.notify.examples import NOW, a_notice, an_alert
+from watcher.store import Changes, Store
 
 FIELDS = [
     "root",
@@ -200,6 +202,24 @@ def test_the_state_is_shown_and_silences_come_and_go(logs: Path, tmp_path: Path)
     one_line(cli("silence", "expire", held["id"], "-c", config), 2, "no silence")
     one_line(cli("silence", "add", "nan", "--for", "2h", "-c", config), 2, "name=glob")
     one_line(cli("silence", "add", "a=b", "--for", "2x", "-c", config), 2, "not a duration")
+
+
+def test_what_was_given_up_can_be_sent_again(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    config = tmp_path / "config.toml"
+    config.write_text('state_dir = "state"\nlisten = ""\n[[roots]]\npath = "logs"\n')
+    one_line(cli("resend", "console", "-c", config), 2, "none yet")
+    notice = a_notice(an_alert(run="resnet/lr3"), receiver="console")
+    with Store.open(tmp_path / "state") as store:
+        store.commit(Changes(NOW, {}, notices=(notice,)))
+        store.mark_dead(notice, "the token was revoked", NOW)
+    assert "0 sent, 0 queued, 1 given up" in cli("status", "-c", config).stdout
+    one_line(cli("resend", "vision", "-c", config), 2, "there is: console")
+    assert "1 queued again for console" in cli("resend", "console", "-c", config).stdout
+    assert "resnet/lr3" in cli("run", "--once", "-c", config).stdout
+    assert re.search(
+        "1 sent, the last .+ ago, 0 queued, 0 given", cli("status", "-c", config).stdout
+    )
 
 
 def test_alerts_of_rules_in_shadow_are_told_apart_and_not_counted(tmp_path: Path) -> None:

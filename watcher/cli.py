@@ -382,6 +382,25 @@ def silence_expire(
     return 0
 
 
+@app.command()
+@_answering
+def resend(
+    receiver: Annotated[str, typer.Argument(help="As `status` shows it.")],
+    config: ConfigOption = None,
+) -> int:
+    """Queue what was given up for a receiver again, say once its token is renewed."""
+    from watcher.clock import SystemClock
+
+    with _store(config) as store:
+        known = {delivery.receiver for delivery in store.counts()}
+        if receiver not in known:
+            told = ", ".join(sorted(known)) or "none yet"
+            raise WatcherError(f"nothing was ever queued for {receiver}; there is: {told}")
+        queued = store.revive(receiver, SystemClock().now())
+    _say(f"{queued} queued again for {receiver}; a running service sends at its next look")
+    return 0
+
+
 # -------------------------------------------------------------------- trying it out
 
 

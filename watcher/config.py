@@ -453,9 +453,6 @@ class _Maker:
     def _packs(self, texts: Sequence[str]) -> tuple[Path, ...]:
         return tuple(packs_dir() if t == SHIPPED else Path(self._path(t)) for t in texts)
 
-    def _paths(self, texts: Sequence[str]) -> tuple[Path, ...]:
-        return tuple(Path(self._path(text)) for text in texts)
-
     def _say(self, where: Where, message: str) -> None:
         place = self.places.of(where, key=True)
         self.problems.append(Problem(self._file, *place, message))

@@ -248,7 +248,6 @@ class Verdict:
     best_value: float | None = None
     severity: Severity | None = None
     advice: str = ""
-    input: str = ""  # which input the finding is about; "" means the trigger
 
 
 OK = Verdict(Status.OK)
@@ -366,5 +365,4 @@ class Notice:
     queued_at: WallTime
     attempts: int = 0
     next_attempt_at: WallTime = 0.0
-    sent_at: WallTime | None = None
     note: str = ""  # what somebody did about it, in mrkdwn of our own: nothing new is said

@@ -134,7 +134,6 @@ def load_notice(row: Row) -> Notice:
         queued_at=row["queued_at"],
         attempts=row["attempts"],
         next_attempt_at=row["next_attempt_at"],
-        sent_at=row["settled_at"] if row["state"] == "sent" else None,
         note=row["note"],
     )
 

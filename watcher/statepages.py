@@ -160,6 +160,7 @@ def _status(store: Store, listen: str, wanted_json: bool) -> list[str]:
                             "dead": d.dead,
                             "failures": d.failures,
                             "error": d.error,
+                            "last_sent": d.sent_at,
                         }
                         for d in deliveries
                     ],
@@ -179,7 +180,8 @@ def _status(store: Store, listen: str, wanted_json: bool) -> list[str]:
     lines += [f"metrics: {metrics}"] if metrics else []
     for d in deliveries:
         trouble = f"; failing {d.failures} times: {d.error}" if d.failures else ""
-        counts = f"{d.sent} sent, {d.queued} queued, {d.dead} given up"
+        last = "" if d.sent_at is None else f", the last {_ago(now - d.sent_at)}"
+        counts = f"{d.sent} sent{last}, {d.queued} queued, {d.dead} given up"
         lines.append(f"receiver {d.receiver}: {counts}{trouble}")
     for notice, why in dead:
         at = datetime.fromtimestamp(notice.queued_at, UTC).isoformat(timespec="seconds")

@@ -2,6 +2,10 @@
 
 ``WATCHER_BENCH`` names the directory with ``score.py`` and ``adapters/_serve.py``; without it,
 ``shared/bench/detect`` beside the checkout. Every request carries its own clock.
+
+The watcher judges every reading in its turn, however many one look brings, so an alert is placed
+at the step of the reading that raised it. ``WATCHER_BENCH_AT=look`` places the alerts of a growing
+log at the end of the look instead, which adds up to one look's share of the run to every delay.
 """
 
 from __future__ import annotations
@@ -50,13 +54,13 @@ def detect(request: dict[str, Any]) -> list[dict[str, Any]]:
         alerts = session.tick(now)
         if request["final"]:
             del _sessions[request["id"]]
-    # a scan knows at which step each alert fired; live, the probe counts
+    at_look = request["live"] and os.environ.get("WATCHER_BENCH_AT") == "look"
     return [
         alarm(
             label(a),
             a.onset_step,
             f"{a.alert}: {a.reason}",
-            at=None if request["live"] else a.fired_step,
+            at=None if at_look else a.fired_step,
         )
         for a in alerts
     ]

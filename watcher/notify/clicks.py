@@ -166,7 +166,6 @@ def _word(
         queued_at=now,
         attempts=0,
         next_attempt_at=now,
-        sent_at=None,
     )
 
 
