@@ -24,17 +24,33 @@ def read(tree: str) -> int:
     return sum(len(news.points) for _, files, _ in found for news in files.values())
 
 
+INTERVAL, HOUR = 5.0, 3600  # seconds: between two polls of the service, and before them
+
+
 class Poll:
-    """Polls as the service does, with attempts settled and batches given out."""
+    """Polls as the service does, with attempts settled and batches given out.
+
+    The first poll is the service's start. The others are those of a service that has been up for
+    an hour in which nothing grew, one each ``INTERVAL``: what was silent for so long is asked once
+    a minute, so growth of such a run comes with one of the next polls, and from then on at once.
+    """
 
     def __init__(self, tree: str) -> None:
         everything = 1 << 62
         options = SourceOptions(directories_per_poll=everything, points_per_poll=everything)
         self._logdir = Logdir([tree], options)
+        self._now = time.time()
+        self._begun = False
 
     def poll(self) -> int:
         """Return how many new points came."""
-        batches = self._logdir.poll(time.time()).batches
+        batches = self._logdir.poll(self._now).batches
+        if not self._begun:
+            self._begun = True
+            for _ in range(HOUR // 30):
+                self._now += 30.0
+                self._logdir.poll(self._now)
+        self._now += INTERVAL
         return sum(len(batch.points) - batch.retained for batch in batches)
 
 

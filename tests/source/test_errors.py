@@ -15,6 +15,7 @@ from tests.source.faults import NAMED, BadDisk, Reader
 from tests.source.growing import GrowingFile
 from tests.source.test_logdir import steps
 from watcher.model import Health, Poll
+from watcher.source.logdir import SourceOptions
 
 NOW = time.time()
 
@@ -27,7 +28,7 @@ class House:
         self.bad = GrowingFile(self.root / "bad").scalars("a", range(2))
         self.good = GrowingFile(self.root / "good").scalars("a", range(2))
         self.disk = BadDisk(library, tmp, self.root)
-        self.reader = Reader(self.disk, self.root)
+        self.reader = Reader(self.disk, self.root, options=SourceOptions(longest_rest=0.0))
         self.now = NOW
 
     def poll(self, seconds: float = 1.0) -> Poll:

@@ -7,6 +7,7 @@ import pickle
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -200,18 +201,81 @@ def test_r10_directories_where_something_happens_are_looked_at_ten_times_as_ofte
     ]
 
 
-def test_r10_an_idle_poll_of_many_runs_is_cheap(tmp_path: Path) -> None:
-    data = scalar("a", 1, 1.0)
-    for i in range(1000):
-        GrowingFile(tmp_path / f"team{i % 9}" / f"r{i}").write(data)
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every path whose size was asked for."""
+    paths: list[str] = []
+    ask = os.stat
+
+    def noting(path: str, **more: Any) -> os.stat_result:
+        paths.append(str(path))
+        return ask(path, **more)
+
+    monkeypatch.setattr(os, "stat", noting)
+    return paths
+
+
+def test_r10_an_idle_poll_asks_once_a_run_and_runs_long_silent_once_a_minute(
+    tmp_path: Path, asked: list[str]
+) -> None:
+    for i in range(200):
+        GrowingFile(tmp_path / f"team{i % 9}" / f"r{i}").scalars("a", range(2))
     logdir = Logdir([tmp_path])
-    assert len(logdir.poll(NOW).batches) == 1000
-    took = []
-    for i in range(7):
-        begun = time.perf_counter()
-        assert logdir.poll(NOW + i).batches == ()
-        took.append(time.perf_counter() - begun)
-    assert min(took) < 0.03  # 4 ms on a quiet machine
+    assert len(logdir.poll(NOW).batches) == 200
+    logdir.poll(NOW + 5)  # the directories are new, and looked at once more
+    asked.clear()
+    logdir.poll(NOW + 10)
+    assert 200 <= len(asked) <= 300
+    day = NOW + 86400
+    for i in range(12):
+        logdir.poll(day + 5 * i)
+    asked.clear()
+    polls = 120
+    for i in range(12, 12 + polls):
+        logdir.poll(day + 5 * i)
+    events = [path for path in asked if "tfevents" in path]
+    assert 200 * polls / 12 <= len(events) <= 200 * polls / 5
+    most = max(events.count(path) for path in set(events))
+    assert most <= polls / 5  # none more often than each 25 s
+
+
+@pytest.mark.parametrize("silence", [1.0, 60.0, 600.0, 7200.0, 1e6])
+def test_r2_growth_is_seen_late_by_a_sixtieth_of_the_silence_and_a_minute_at_most(
+    tmp_path: Path, silence: float
+) -> None:
+    file = GrowingFile(tmp_path / "run").scalars("a", range(2))
+    logdir, now = Logdir([tmp_path]), NOW
+    logdir.poll(now)
+    while now < NOW + silence:
+        now += max(1.0, silence / 5000)
+        logdir.poll(now)
+    file.scalars("a", range(2, 4))
+    grown = now
+    while not steps(logdir.poll(now)):
+        now += 1.0
+    assert now - grown <= max(1.0, min(silence / 60, 60.0))
+    file.scalars("a", range(4, 6))
+    assert steps(logdir.poll(now + 1)) == {"run": [4, 5]}  # from now on at each poll
+
+
+def test_r2_a_run_with_something_unsettled_does_not_rest(tmp_path: Path) -> None:
+    file = GrowingFile(tmp_path / "run").scalars("a", range(2))
+    whole = scalar("a", 2, 1.0)
+    file.write(whole[:20] + bytes([whole[20] ^ 1]) + whole[21:] + scalar("a", 3, 1.0))
+    logdir = Logdir([tmp_path], SourceOptions(corrupt_grace=7200.0))
+    for now in np.arange(NOW, NOW + 7190, 10):
+        logdir.poll(float(now))
+    (later,) = [s for i in range(20) if (s := steps(logdir.poll(NOW + 7190 + i)))]
+    assert later == {"run": [3]}
+
+
+def test_r2_a_run_given_out_once_more_does_not_rest(tmp_path: Path) -> None:
+    GrowingFile(tmp_path / "run").scalars("a", range(2))
+    logdir = Logdir([tmp_path])
+    (key,) = [batch.run for batch in logdir.poll(NOW).batches]
+    assert steps(logdir.poll(NOW + 86400)) == {}
+    logdir.reread([key])
+    assert steps(logdir.poll(NOW + 86401)) == {"run": [0, 1]}
 
 
 def test_r11_the_files_of_a_directory_are_merged_live_as_at_once(tmp_path: Path) -> None:

@@ -82,6 +82,9 @@ class News:
     ailments: list[Ailment] = field(default_factory=list)
 
 
+_NOTHING = News()  # is new; not to be changed
+
+
 def look(cursor: Cursor, plugins: dict[str, str], now: WallTime, grace: float) -> News | None:
     """Read what is new; None if the path is not a regular file. Raises OSError.
 
@@ -100,10 +103,10 @@ def look(cursor: Cursor, plugins: dict[str, str], now: WallTime, grace: float) -
 def due(cursor: Cursor, now: WallTime, grace: float) -> bool:
     """Whether damage that was left alone has to be settled without any growth."""
     since = cursor.stuck_since
-    return since is not None and _unsettled(cursor) and now - since >= grace
+    return since is not None and unsettled(cursor) and now - since >= grace
 
 
-def _unsettled(cursor: Cursor) -> bool:
+def unsettled(cursor: Cursor) -> bool:
     """Whether what stands at the cursor may yet read otherwise: a page that was late, a fault."""
     return cursor.stuck_since is not None and cursor.searched != cursor.size
 
@@ -114,9 +117,9 @@ def _look(cursor: Cursor, plugins: dict[str, str], now: WallTime, grace: float) 
         info = os.fstat(fd)
         if not stat.S_ISREG(info.st_mode):
             return None
+        if not cursor.first_look and _unchanged(cursor, info) and not unsettled(cursor):
+            return _NOTHING
         news = News()
-        if not cursor.first_look and _unchanged(cursor, info) and not _unsettled(cursor):
-            return news
         if cursor.size >= 0 and not _same(fd, cursor, info.st_size):
             news.anew = True
             _restart(cursor)
@@ -138,11 +141,11 @@ def _look(cursor: Cursor, plugins: dict[str, str], now: WallTime, grace: float) 
 
 
 def _unchanged(cursor: Cursor, info: os.stat_result) -> bool:
-    return (info.st_size, info.st_mtime_ns, info.st_ino, info.st_dev) == (
-        cursor.size,
-        cursor.mtime_ns,
-        cursor.inode,
-        cursor.device,
+    return (
+        info.st_size == cursor.size
+        and info.st_mtime_ns == cursor.mtime_ns
+        and info.st_ino == cursor.inode
+        and info.st_dev == cursor.device
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -47,6 +48,7 @@ AnyPath = str | os.PathLike[str]
 _HOT_FOR = (
     300.0  # seconds after it grew a file is opened at each poll, not only asked for its size
 )
+_REST = 1 / 60  # of how long a run was silent: until it is asked again
 _VERSION = 1
 _FIRST_SIGHT = 5_000  # points that a run directory counts for when it is first read
 _UNLIMITED = 1 << 62
@@ -58,7 +60,9 @@ class SourceOptions:
 
     ``symlinks`` and ``prune`` (globs): where discovery goes. ``corrupt_grace``: seconds that a
     broken record is retried. ``directories_per_poll`` and ``points_per_poll``: how much of what
-    is new one poll takes on; the rest follows at the next.
+    is new one poll takes on; the rest follows at the next. ``longest_rest``: seconds that a run
+    is left alone at most. What a run brings is seen late by a sixtieth of the silence before it,
+    and by no more than that; a filer is spared asking for each file it ever held at each poll.
     """
 
     symlinks: Literal["never", "within-root", "always"] = "never"
@@ -67,6 +71,7 @@ class SourceOptions:
     done_markers: tuple[str, ...] = DONE_MARKERS
     directories_per_poll: int = 20_000
     points_per_poll: int = 5_000_000
+    longest_rest: float = 60.0
 
 
 ONE_SHOT = SourceOptions(
@@ -74,6 +79,7 @@ ONE_SHOT = SourceOptions(
     corrupt_grace=0.0,
     directories_per_poll=_UNLIMITED,
     points_per_poll=_UNLIMITED,
+    longest_rest=0.0,
 )
 
 
@@ -89,6 +95,14 @@ class _Run:
     finished: dict[str, str] = field(default_factory=dict)  # by file, where it says something
     history: History = field(default_factory=History)
     attempts: dict[int, int] = field(default_factory=dict)  # the current one of each stream
+    stirred_at: WallTime = 0.0  # when we first saw it, or saw it change
+    asked_at: WallTime = 0.0
+    rests_until: WallTime = 0.0
+
+    def rest(self, now: WallTime, longest: float) -> None:
+        """Leave it alone for a while. Runs that fell silent together do not wake together."""
+        spread = 0.75 + zlib.crc32(os.fsencode(self.path)) / (1 << 34)
+        self.rests_until = now + spread * min(_REST * (now - self.stirred_at), longest)
 
 
 @dataclass(slots=True)
@@ -112,7 +126,6 @@ class _Root:
         self.hot: dict[str, WallTime] = {}
         self.trouble: dict[str, _Trouble] = {}
         self.skew = Skew()
-        self.polled_at: WallTime = 0.0
 
 
 class Logdir:
@@ -157,7 +170,6 @@ class Logdir:
             for run, news in grown:
                 batches += self._batches(root, run, news, now, ailments)
             batches += gone
-            root.polled_at = now
             if (said := root.skew.news()) is not None:
                 state = Health.SKEWED if said else Health.OK
                 ailments.append(Ailment(root.path, state, said or "the clocks agree again"))
@@ -170,7 +182,7 @@ class Logdir:
             for run in root.runs.values():
                 if run.key.run not in wanted:
                     continue
-                run.history, run.attempts = History(), {}
+                run.history, run.attempts, run.rests_until = History(), {}, 0.0
                 for name, cursor in run.cursors.items():
                     # damage in what was read before was settled then
                     run.cursors[name] = Cursor(cursor.path, aged_size=cursor.offset)
@@ -205,7 +217,10 @@ class Logdir:
             run = root.runs.get(directory.path)
             if run is None:
                 key = RunKey(root.path, directory.run)
-                run = root.runs[directory.path] = _Run(key, directory.path, directory.marker)
+                run = root.runs[directory.path] = _Run(
+                    key, directory.path, directory.marker, stirred_at=now
+                )
+            run.rests_until = 0.0
             if name not in run.cursors:
                 run.cursors[name] = Cursor(os.path.join(directory.path, name))
         batches = []
@@ -228,13 +243,17 @@ class Logdir:
     def _grown(
         self, root: _Root, now: WallTime, ailments: list[Ailment]
     ) -> tuple[list[tuple[_Run, dict[str, News]]], list[Batch]]:
-        """Ask each known file for its size and read those that changed."""
+        """Ask each known file that does not rest for its size; read those that changed."""
         grown: list[tuple[_Run, dict[str, News]]] = []
         missing: set[str] = set()
-        points, limit, grace = 0, self._options.points_per_poll, self._options.corrupt_grace
+        options = self._options
+        points, limit, grace = 0, options.points_per_poll, options.corrupt_grace
+        longest = options.longest_rest
         ask, hot, trouble = os.stat, root.hot, root.trouble
         for run in root.runs.values():
-            changed = []
+            if run.rests_until > now:
+                continue
+            changed, quiet = [], True
             for name, cursor in run.cursors.items():
                 path = cursor.path
                 if hot and path in hot:
@@ -243,11 +262,14 @@ class Logdir:
                         continue
                     del hot[path]
                 failed = trouble.get(path) if trouble else None
-                if failed is not None and failed.retry_at > now:
-                    continue
+                if failed is not None:
+                    quiet = False
+                    if failed.retry_at > now:
+                        continue
                 try:
                     info = ask(path)
                 except OSError as error:
+                    quiet = False
                     if error.errno in (errno.ENOENT, errno.ENOTDIR):
                         missing.add(run.path)
                     else:
@@ -262,9 +284,15 @@ class Logdir:
                     or (cursor.stuck_since is not None and follow.due(cursor, now, grace))
                 ):
                     changed.append(name)
+                elif cursor.stuck_since is not None and follow.unsettled(cursor):
+                    quiet = False
+            if quiet and not changed:
+                run.rest(now, longest)
             if changed:
                 first = not run.attempts and run.cursors[changed[0]].first_look
-                news = self._read(root, run, sorted(changed, key=file_order), now, ailments)
+                if len(changed) > 1:
+                    changed.sort(key=file_order)
+                news = self._read(root, run, changed, now, ailments)
                 if news:
                     grown.append((run, news))
                     points += sum(len(n.points) for n in news.values())
@@ -274,6 +302,7 @@ class Logdir:
                     self.behind = True
                     self._put_last(root, run)
                     break
+            run.asked_at = now
         return grown, self._missing(root, missing, now, ailments)
 
     def _put_last(self, root: _Root, last: _Run) -> None:
@@ -308,12 +337,13 @@ class Logdir:
             self._recovered(cursor, news, ailments)
             if news.grown or news.anew or len(news.points) or news.finished is not None:
                 found[name] = news
+                run.stirred_at = now
                 if news.finished is not None:
                     run.finished[name] = news.finished
                 if known:
                     if len(news.points):
                         newest = float(news.points.wall_time[-1])
-                        root.skew.take(newest, root.polled_at, now)
+                        root.skew.take(newest, run.asked_at, now)
                     root.hot[cursor.path] = now + _HOT_FOR
                     root.tree.stir(run.path, now)
         return found
@@ -526,5 +556,5 @@ def _unpack_root(root: _Root, packed: Mapping[str, Any]) -> None:
         for cursor in cursors.values():
             cursor.first_look = True
         key = RunKey(root.path, held["key"])
-        rest = {"key": key, "cursors": cursors, "history": history}
+        rest = {"key": key, "cursors": cursors, "history": history, "rests_until": 0.0}
         root.runs[held["path"]] = _Run(**(dict(held) | rest))
