@@ -79,6 +79,9 @@ def at_rest(window: Window, flat: Flat) -> Rest | None:
             return None
     if line.level - float(batches(value[first:]).min()) > RISEN * unit:
         return None  # it rests where it rose to
+    parts = batches(value[-last:])
+    if float(parts[-1] - parts[-4:-1].sum() / 3) > flat.margin * unit:
+        return None  # it has begun to rise
     start = max(float(value[first]), window.first_value if first == 0 else -np.inf)
     fallen = 1 - line.level / start if start > 0 and low > 0 else 1.0
     at = _since(value, n - last, line.level, flat.margin * unit)

@@ -14,6 +14,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from watcher.detectors import Inputs, detector
 from watcher.detectors._noise import SHORT, median, spread
@@ -33,7 +34,8 @@ class Divergence:
     rise; ``part_blind`` where it is not logged (cycles and restarts lift a loss by up to a third);
     ``part_raised`` where it rose since the best point. ``descent``: how much of the rise must have
     been a fall before, so that the bump of a warm-up is none; a loss that more than doubles is
-    one all the same. ``again``: times the largest rise that the curve came back from before.
+    one all the same. ``again``: times the largest rise that the curve came back from before, and
+    times as long as the longest one since its best: swings of a long period are none.
     """
 
     factor: float = 6.0
@@ -92,6 +94,8 @@ def detect(inputs: Inputs, params: Divergence, now: WallTime) -> Verdict:
         return OK
     if rise <= params.again * _came_back(smooth, low):
         return OK
+    if not _longest_yet(smooth[low:] > base + 0.35 * rise, params.again):
+        return OK
     start = median(value[: max(1, min(low, width, 5))])
     if start - base < params.descent * rise and rise < max(level, abs(start)):
         return OK
@@ -111,6 +115,13 @@ def _came_back(smooth: Floats, low: int) -> float:
     """Return the largest rise over a running minimum that the curve came back from before."""
     before = smooth[: low + 1]
     return float((before - np.minimum.accumulate(before)).max())
+
+
+def _longest_yet(up: npt.NDArray[np.bool_], again: float) -> bool:
+    """Whether the curve has been up longer, by a factor, than each time it came down again."""
+    turns = np.flatnonzero(up[1:] != up[:-1]) + 1
+    lasted = np.diff(np.concatenate((turns, [len(up)])))[::-2]  # of the times that it was up
+    return len(lasted) < 2 or bool(lasted[0] > again * lasted[1:].max())
 
 
 def _level(value: Floats, base: float) -> float:
