@@ -13,8 +13,9 @@ import numpy as np
 
 from watcher.detectors import Inputs, detector
 from watcher.detectors._settled import Flat, Rest, at_rest, falls_since
-from watcher.detectors._trend import annealed, warming_up
+from watcher.detectors._trend import annealed, finite, mean, opening, warming_up
 from watcher.model import OK, UNKNOWN, Severity, Status, Verdict, WallTime
+from watcher.series import Window
 
 SPARSE = 200  # points to one of the better series: with fewer of it than that, it is no help
 
@@ -72,7 +73,7 @@ def detect(inputs: Inputs, params: Plateau, now: WallTime) -> Verdict:
         return OK
     if annealed(inputs.get("lr")):
         return OK
-    high = rest.fallen < params.stuck
+    high = rest.fallen < params.stuck and (train is None or _fallen(train) < params.stuck)
     least = FAR if high else params.margin
     learning = train is not None and falls_since(train, rest.since, least)
     if high and train is not None and not learning:
@@ -82,6 +83,14 @@ def detect(inputs: Inputs, params: Plateau, now: WallTime) -> Verdict:
     ):
         return OK  # overfitting begins like this; where it does not follow, the run stays flat
     return _finding(inputs, rest, learning)
+
+
+def _fallen(train: Window) -> float:
+    """Return the part of its start that training has lost; validation may begin much later."""
+    _, value = finite(train)
+    if not len(value) or float(value.min()) <= 0:
+        return 1.0
+    return 1 - mean(value[-max(1, len(value) // 3) :]) / float(value[opening(value)])
 
 
 def _finding(inputs: Inputs, rest: Rest, learning: bool) -> Verdict:
