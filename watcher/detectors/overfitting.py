@@ -1,5 +1,7 @@
 """Overfitting: validation loss rises from its minimum while training does not. Judges the curve.
 
+A metric that should be high, an accuracy, is judged by what it lacks: as a loss, its error.
+
 Everything after the minimum is one sample. Where the curve is flat but for noise, the points
 after its minimum are in random order, so a trend test on them alone is fair, although the minimum
 was chosen by looking; where it still falls, the test errs on the quiet side. The error of the
@@ -30,6 +32,7 @@ class Overfitting:
     size that counts where training loss is level, as a rise can have other causes then. ``alone``:
     the least size where training is not known at all: a learning rate that climbs and falls again
     lifts a healthy validation loss by six parts in a hundred.
+    ``least_drop``: part of its best value that a metric must have lost.
     ``patience``: evaluations after the minimum before a noisy curve is judged; ``min_rise``: part
     of the level that a smooth one must have risen by until then, ``plain_rise`` a rough one.
     """
@@ -37,6 +40,7 @@ class Overfitting:
     size: float = 0.045
     clear_rise: float = 0.05
     alone: float = 0.07
+    least_drop: float = 0.02
     patience: int = 5
     min_rise: float = 0.02
     plain_rise: float = 0.08
@@ -71,15 +75,18 @@ _MEANWHILE = {
 }
 
 
-@detector("overfitting", Overfitting, inputs=("val",), optional=("train", "metric"))
+@detector("overfitting", Overfitting, inputs=("val",), optional=("train", "metric", "instead"))
 @np.errstate(over="ignore", invalid="ignore")  # absurd scales give no finding, no noise
 def detect(inputs: Inputs, params: Overfitting, now: WallTime) -> Verdict:
-    """Breach when validation loss has surely risen since its minimum and training has not.
+    """Breach when validation has surely got worse since its best and training loss has not.
 
-    Onset and best are the step of the minimum. UNKNOWN under five evaluations; quiet for
-    adversarial and reinforcement runs, whose losses are no measure of fit.
+    Onset and best are the step of the best. UNKNOWN under five evaluations, and beside a better
+    series for the question (``instead``); quiet for adversarial and reinforcement runs, whose
+    losses are no measure of fit.
     """
     val = inputs["val"]
+    if inputs.get("instead") is not None:
+        return UNKNOWN
     if inputs.run.adversarial or inputs.run.reinforcement:
         return OK
     if len(val) < 5:
@@ -87,6 +94,9 @@ def detect(inputs: Inputs, params: Overfitting, now: WallTime) -> Verdict:
     step, value = finite(val)
     if len(value) < 5:
         return UNKNOWN
+    metric = inputs.better.get("val") is Better.HIGHER
+    if metric:
+        value = _lacking(value)
     best = int(value.argmin())
     after = len(value) - 1 - best
     if after < 2 or (best == 0 and len(value) <= params.patience):
@@ -98,7 +108,19 @@ def detect(inputs: Inputs, params: Overfitting, now: WallTime) -> Verdict:
     rise = _rise(value, best, course, params)
     if rise is None:
         return OK
+    if metric:
+        high = inputs["val"].extremes.high
+        part = rise / high if high > 0 else 0.0
+        return _finding(inputs, part, after, course, params) if part > params.least_drop else OK
     return _finding(inputs, rise / max(_level(value), 1e-300), after, course, params)
+
+
+def _lacking(value: Floats) -> Floats:
+    """Return what a metric lacks of its best possible value: 1, 100 %, or far above its best."""
+    low, high = float(value.min()), float(value.max())
+    top = 1.0 if 0 <= low and high <= 1 else 100.0 if 0 <= low and high <= 100 else 2 * high - low
+    lacking: Floats = top - value
+    return lacking
 
 
 def _level(value: Floats) -> float:
@@ -239,20 +261,23 @@ def _course(train: Window, since: int) -> Course:
 def _finding(
     inputs: Inputs, part: float, after: int, course: Course, params: Overfitting
 ) -> Verdict:
-    low = inputs["val"].extremes
+    ends = inputs["val"].extremes
+    metric = inputs.better.get("val") is Better.HIGHER
+    best, at = (ends.high, ends.high_step) if metric else (ends.low, ends.low_step)
     clear = part >= params.clear_rise and after > params.patience
-    held = _metric_holds(inputs, low.low_step)
-    said = f"validation loss rose {part:.0%} over {after} evaluations"
-    said += f" from its minimum {low.low:.4g} at step {low.low_step}"
+    held = _metric_holds(inputs, at)
+    said = "the validation metric fell" if metric else "validation loss rose"
+    said += f" {part:.0%} over {after} evaluations"
+    said += f" from its {'best' if metric else 'minimum'} {best:.4g} at step {at}"
     said += _MEANWHILE[course]
     said += "; the validation metric has not suffered yet" if held else ""
     return Verdict(
         Status.BREACH,
         reason=said,
-        onset=low.low_step,
+        onset=at,
         value=inputs["val"].last_value,
-        best=low.low_step,
-        best_value=low.low,
+        best=at,
+        best_value=best,
         severity=Severity.WARNING if clear and not held else Severity.INFO,
         advice="overfitting",
     )

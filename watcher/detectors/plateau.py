@@ -76,7 +76,7 @@ def detect(inputs: Inputs, params: Plateau, now: WallTime) -> Verdict:
     high = rest.fallen < params.stuck and (train is None or _fallen(train) < params.stuck)
     least = FAR if high else params.margin
     learning = train is not None and falls_since(train, rest.since, least)
-    if high and train is not None and not learning:
+    if high and not alone and not learning:
         return OK
     if learning and (
         rest.points < len(window) // (2 * window.curve.size) or rest.rise > params.margin / 2
