@@ -82,3 +82,18 @@ def test_reinforcement_and_adversarial_runs_are_left_alone():
     for run in (RunFacts(reinforcement=True), RunFacts(adversarial=True)):
         inputs = Inputs({"value": window_of(rising())}, run)
         assert detect(inputs, RULE, 0.0).status is Status.OK
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_swings_of_a_long_period_are_said_once_and_a_rise_after_a_spike_all_the_same(seed):
+    i = np.arange(600)
+    fall = 0.8 + 2 * np.exp(-i / 30)
+    swings = fall * np.where((i > 150) & (i // 20 % 2 == 1), 2.2, 1.0) * noise(600, 0.04, seed)
+    said = looks(detect, RULE, value=swings)
+    late = [n for n, v in said.items() if v.status is Status.BREACH and n > 260]
+    assert late == []
+    rises = fall.copy()
+    rises[200:203] *= 8
+    rises[300:] *= np.exp(np.linspace(0, 1.5, 300))
+    said = looks(detect, RULE, value=rises * noise(600, 0.04, seed))
+    assert said[max(said)].status is Status.BREACH

@@ -6,7 +6,7 @@ import pytest
 from tests.detectors.curves import looks, noise, say, window_of
 from watcher.detectors import Inputs, RunFacts
 from watcher.detectors.overfitting import Overfitting, detect
-from watcher.model import Severity, Status
+from watcher.model import Better, Severity, Status
 
 RULE = Overfitting()
 TRAIN = [1.0, 0.9, 0.8, 0.7, 0.65, 0.63, 0.61, 0.58, 0.55, 0.52, 0.49, 0.46]
@@ -110,3 +110,30 @@ def test_nothing_is_said_of_adversarial_and_reinforcement_runs():
 def test_patience_too_short_for_a_trend_is_refused():
     with pytest.raises(ValueError, match="at least 3"):
         Overfitting(patience=2)
+
+
+def higher(**windows: object) -> Inputs:
+    made = {name: window_of(values) for name, values in windows.items()}
+    return Inputs(made, better={"val": Better.HIGHER})
+
+
+@pytest.mark.parametrize("top", [1.0, 100.0, 7.0])
+@pytest.mark.parametrize("seed", range(4))
+def test_an_accuracy_that_falls_is_found_whatever_its_unit(top, seed):
+    noisy = np.random.default_rng(seed).normal(0, 0.006, 100)
+    flat = 0.88 - 0.5 * np.exp(-np.arange(100) / 8)
+    falling = flat - 0.12 * np.clip((np.arange(100) - 35) / 65, 0, 1)
+    train = 0.05 + np.exp(-3 * np.linspace(0, 1, 100))
+    found = detect(higher(val=top * (falling + noisy), train=train), RULE, 0.0)
+    assert (found.status, found.severity) == (Status.BREACH, Severity.WARNING)
+    assert 20 <= found.onset <= 60
+    assert found.best_value == pytest.approx(0.88 * top, rel=0.05)
+    assert "the validation metric fell" in found.reason
+    quiet = detect(higher(val=top * (flat + noisy), train=train), RULE, 0.0)
+    assert quiet.status is Status.OK
+
+
+def test_a_metric_beside_a_validation_loss_is_left_to_that():
+    val = np.linspace(0.9, 0.5, 40)
+    assert detect(higher(val=val), RULE, 0.0).status is not Status.UNKNOWN
+    assert detect(higher(val=val, instead=VAL), RULE, 0.0).status is Status.UNKNOWN

@@ -95,3 +95,28 @@ def test_a_loss_whose_noise_hides_the_margin_is_stuck_by_what_it_won_before(seed
     slower = np.concatenate((np.linspace(45, 20, 40), np.linspace(20, 8, 140)))
     said = looks(detect, replace(RULE, patience=30), value=slower * noise(180, 0.12, seed))
     assert said[max(said)].status is Status.OK
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_descent_that_turns_into_a_rise_is_no_plateau(seed):
+    u = np.linspace(0, 1, 400)
+    fall = 2.2 + 8 * (1 + 300 * u) ** -0.6
+    rise = np.where(u < 0.8, 1.0, 1 + 1.2 * (u - 0.8))
+    said = looks(detect, replace(RULE, patience=30), value=fall * rise * noise(400, 0.01, seed))
+    assert all(v.status is not Status.BREACH for v in said.values())
+
+
+def test_a_validation_that_begins_late_is_measured_by_training():
+    train = np.concatenate((np.linspace(2.3, 1.4, 60), np.full(140, 1.4)))
+    val = 1.03 * train[40::4]  # its first value is already low
+    assert say(detect, RULE, value=val, train=train).status is Status.BREACH
+    high = train * 0.2 + 1.8  # stuck high on both sides: underfitting's to say
+    assert say(detect, RULE, value=1.03 * high[40::4], train=high).status is not Status.BREACH
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_training_stuck_high_without_validation_is_found(seed):
+    curve = np.concatenate((np.linspace(2.3, 1.95, 40), np.full(300, 1.95)))
+    value = window_of(curve * noise(340, 0.03, seed))
+    said = say(detect, replace(RULE, patience=30), value=value, train=value)
+    assert said.status is Status.BREACH

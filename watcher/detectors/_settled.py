@@ -9,11 +9,12 @@ looks honest.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from watcher.detectors._trend import Trend, batches, finite, opening, scale, trend
+from watcher.detectors._trend import Trend, batches, finite, mean, opening, scale, trend
 from watcher.model import Floats
 from watcher.series import Window
 
@@ -79,9 +80,8 @@ def at_rest(window: Window, flat: Flat) -> Rest | None:
             return None
     if line.level - float(batches(value[first:]).min()) > RISEN * unit:
         return None  # it rests where it rose to
-    parts = batches(value[-last:])
-    if float(parts[-1] - parts[-4:-1].sum() / 3) > flat.margin * unit:
-        return None  # it has begun to rise
+    if _begins_to_rise(batches(value[-last:]), flat.margin * unit):
+        return None
     start = max(float(value[first]), window.first_value if first == 0 else -np.inf)
     fallen = 1 - line.level / start if start > 0 and low > 0 else 1.0
     at = _since(value, n - last, line.level, flat.margin * unit)
@@ -117,6 +117,15 @@ def _spent(line: Trend, before: Floats, share: float) -> bool:
     descent = float(before[: max(1, len(before) // 8)].mean()) - line.level
     won = abs(line.rise) + line.doubt
     return 0 < won <= share * descent and not line.likely_falls()
+
+
+def _begins_to_rise(parts: Floats, least: float) -> bool:
+    """Whether the newest part lies above those just before it, by more than they differ."""
+    rise = float(parts[-1]) - mean(parts[-4:-1])
+    if rise <= least:
+        return False
+    change = np.diff(parts[:-1])
+    return rise > 3 * math.sqrt(float(change @ change) / len(change) / 2)
 
 
 def _since(value: Floats, known: int, level: float, tolerance: float) -> int:

@@ -19,9 +19,14 @@ from watcher.series import Window
 
 @dataclass(frozen=True, slots=True)
 class Nan:
-    """``tolerate``: how many values in a row may be NaN or infinite without a word."""
+    """``tolerate``: how many values in a row may be NaN or infinite without a word.
+
+    ``norm``: this is a gradient's norm and no loss: it has no best, and one that never was finite
+    says nothing, since some frameworks log a norm that is always NaN.
+    """
 
     tolerate: int = 0
+    norm: bool = False
 
 
 def mark(window: Window, values: Floats, params: Nan) -> npt.NDArray[np.bool_]:
@@ -49,17 +54,21 @@ def detect(inputs: Inputs, params: Nan, now: WallTime) -> Verdict:
     start = int(good[-1]) + 1 if len(good) else 0
     if len(window.value) - start <= params.tolerate:
         return UNKNOWN
+    low = window.extremes
+    if params.norm and math.isnan(low.low):
+        return OK
     first = int(window.step[start])
     if len(good) == 0 and not window.whole and window.first_nonfinite_step is not None:
         first = window.first_nonfinite_step
-    low = window.extremes
-    # of a loss whose lowest value is not its best there is nothing to go back to
-    known = math.isfinite(low.low) and not (inputs.run.adversarial or inputs.run.reinforcement)
+    # of what is not best where it is lowest there is nothing to go back to
+    odd = params.norm or inputs.run.adversarial or inputs.run.reinforcement
+    known = math.isfinite(low.low) and not odd
     what = "NaN" if math.isnan(float(window.value[start])) else "infinite"
+    name = "gradient norm" if params.norm else "loss"
     last = f"; it was {window.value[start - 1]:.4g} just before" if start else ""
     return Verdict(
         Status.BREACH,
-        reason=f"the loss is {what} since step {first}{last}",
+        reason=f"the {name} is {what} since step {first}{last}",
         onset=first,
         value=window.last_value,
         best=low.low_step if known else None,

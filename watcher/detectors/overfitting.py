@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from watcher.detectors import Inputs, detector
-from watcher.detectors._trend import SURE, batches, finite, mean, scale, trend
+from watcher.detectors._trend import SURE, batches, finite, mean, opening, scale, trend
 from watcher.model import OK, UNKNOWN, Better, Floats, Severity, Status, Verdict, WallTime
 from watcher.series import Window
 
@@ -32,7 +32,8 @@ class Overfitting:
     size that counts where training loss is level, as a rise can have other causes then. ``alone``:
     the least size where training is not known at all: a learning rate that climbs and falls again
     lifts a healthy validation loss by six parts in a hundred.
-    ``least_drop``: part of its best value that a metric must have lost.
+    ``least_drop``: part of its best value that a metric must have lost; between two drops of the
+    learning rate a healthy accuracy gives back three parts in a hundred.
     ``patience``: evaluations after the minimum before a noisy curve is judged; ``min_rise``: part
     of the level that a smooth one must have risen by until then, ``plain_rise`` a rough one.
     """
@@ -40,7 +41,7 @@ class Overfitting:
     size: float = 0.045
     clear_rise: float = 0.05
     alone: float = 0.07
-    least_drop: float = 0.02
+    least_drop: float = 0.03
     patience: int = 5
     min_rise: float = 0.02
     plain_rise: float = 0.08
@@ -65,6 +66,7 @@ class Course(enum.Enum):
 
 STEEP = 0.1  # of the level in one evaluation: a jump, which has to last before it is believed
 ONE = 0.85  # of a rise: more of it from one evaluation may be that one's noise
+PERCENT = 20.0  # what is as high and never above 100 may be one
 LEAST_DESCENT = 0.05  # of the level: what fell by less is measured as if it had fallen by this
 
 _MEANWHILE = {
@@ -116,9 +118,11 @@ def detect(inputs: Inputs, params: Overfitting, now: WallTime) -> Verdict:
 
 
 def _lacking(value: Floats) -> Floats:
-    """Return what a metric lacks of its best possible value: 1, 100 %, or far above its best."""
+    """Return what a metric lacks of a top: 1 or 100 %, or as far above its best as it has come."""
     low, high = float(value.min()), float(value.max())
-    top = 1.0 if 0 <= low and high <= 1 else 100.0 if 0 <= low and high <= 100 else 2 * high - low
+    top = 2 * high - low
+    if low >= 0 and (high <= 1 or PERCENT <= high <= 100):
+        top = 1.0 if high <= 1 else 100.0
     lacking: Floats = top - value
     return lacking
 
@@ -154,7 +158,8 @@ def _size(value: Floats, best: int, base: float, rise: float) -> float:
     A twentieth of the level is nothing to a curve that fell by nine tenths, and much to one that
     fell by a tenth; either measure alone misjudges one of them.
     """
-    level, descent = _level(value), float(value[: best + 1].max()) - base
+    first = min(opening(value), best)  # an evaluation before any training says nothing
+    level, descent = _level(value), float(value[first : best + 1].max()) - base
     measure = math.sqrt(level) * math.sqrt(max(descent, LEAST_DESCENT * level))
     return rise / measure if measure > 0 else 0.0
 
