@@ -71,3 +71,21 @@ def test_what_a_rough_loss_will_win_is_waited_for(seed):
     value = 0.693 * (1 - 0.35 * u**0.8) * noise(500, 0.1, seed)  # preference training
     said = looks(detect, RULE, value=value)
     assert all(found.status is not Status.BREACH for n, found in said.items() if n < 96)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_slow_start_of_a_long_training_is_given_time(seed):
+    u = np.arange(1000) / 1000
+    curve = np.log(256) * (1 - 0.75 / (1 + np.exp(-(u - 0.2) * 14)))
+    said = looks(detect, RULE, value=curve * noise(1000, 0.02, seed))
+    assert all(v.status is not Status.BREACH for v in said.values())
+    creeping = 5.5 * (1 - 0.05 * u) * noise(1000, 0.02, seed)
+    said = looks(detect, RULE, value=creeping)
+    assert said[max(said)].status is Status.BREACH
+
+
+def test_a_validation_as_rough_as_batches_hastens_nothing():
+    rough = 2.3 * (1 + 0.1 * (-1.0) ** np.arange(30))
+    assert say(detect, RULE, value=rough, val=rough[::-1]).status is Status.UNKNOWN
+    means = 2.3 * noise(30, 0.005, 1)
+    assert say(detect, RULE, value=rough, val=means).status is Status.BREACH

@@ -32,7 +32,8 @@ CLASSES = (*range(2, 21), 100, 200, 1000, 21841, 30522, 32000, 50257, 50304, 128
 class SlowLearning:
     """``least``: a run that lost less of its first loss than this has hardly learned.
 
-    ``due``: points by which that much is due, and before them a share in proportion.
+    ``due``: evaluations by which that much is due, ``due_points``: training points by which it is,
+    and before them a share in proportion.
     ``patience``: points before the question is asked; ``evaluations``: validation points too,
     where there is validation; ``points``: training points that replace them; ``alone``: training
     points where there is none, or none yet. ``near``: how close to ln(k) counts as chance level,
@@ -41,6 +42,7 @@ class SlowLearning:
 
     least: float = 0.075
     due: int = 50
+    due_points: int = 200
     patience: int = 10
     evaluations: int = 6
     points: int = 400
@@ -80,12 +82,13 @@ def detect(inputs: Inputs, params: SlowLearning, now: WallTime) -> Verdict:
     line = trend(value)
     start = _start(value, line)
     level = line.level + line.rise / 2
-    lost, due = 1 - level / start, params.least * min(1.0, len(window) / params.due)
+    val = _evaluations(inputs.get("val"))
+    gone = max(len(window) / params.due_points, (len(val) if val else 0) / params.due)
+    lost, due = 1 - level / start, params.least * min(1.0, gone)
     rough = spread(value) > ROUGH * line.level
     most = (1.4 if rough else 2.0) * params.least
     if lost > due or lost + line.doubt / start > most or _left(value, start, params):
         return OK
-    val = inputs.get("val")
     steady = _steadier(val, line, params)
     leans = _leans(line, len(window), params) or _leans(steady, len(window), params)
     chance = None if leans or lost > 2 * params.near else _classes(steady, params)
@@ -117,6 +120,15 @@ def _left(value: Floats, start: float, params: SlowLearning) -> bool:
     """Whether the last part lies clearly off the start: a descent, or another fault."""
     lately = mean(value[-max(2, len(value) // 8) :])
     return abs(lately / start - 1) > params.least
+
+
+def _evaluations(val: Window | None) -> Window | None:
+    """Return validation unless it is as rough as single batches: it says no more than they."""
+    if val is None or len(val) == 0:
+        return None
+    _, value = finite(val)
+    rough = len(value) >= 6 and spread(value) > ROUGH * abs(mean(value))
+    return None if rough else val
 
 
 def _enough(
