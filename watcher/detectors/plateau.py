@@ -20,6 +20,7 @@ from watcher.series import Window
 SPARSE = 200  # points to one of the better series: with fewer of it than that, it is no help
 
 
+WAITS = 2  # times the patience: what has come down but little may only have begun
 FAR = 0.1  # of its level: training must go on by this much where underfitting is the other reading
 
 
@@ -76,7 +77,7 @@ def detect(inputs: Inputs, params: Plateau, now: WallTime) -> Verdict:
     high = rest.fallen < params.stuck and (train is None or _fallen(train) < params.stuck)
     least = FAR if high else params.margin
     learning = train is not None and falls_since(train, rest.since, least)
-    if high and not alone and not learning:
+    if high and not learning and (not alone or rest.points < WAITS * params.patience):
         return OK
     if learning and (
         rest.points < len(window) // (2 * window.curve.size) or rest.rise > params.margin / 2

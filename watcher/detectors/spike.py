@@ -50,8 +50,20 @@ def _excess(rows: Floats, params: Spike, *, steady: bool) -> Floats:
     """Return how far the last of each row exceeds what is asked of a spike; above 0 it is one.
 
     ``rows``: float64[n, m], each a point after the m - 1 points before it. ``steady``: the
-    learning rate is known, and did not rise.
+    learning rate is known, and did not rise. Where the first half of the points before lies
+    wholly above the second, it is the descent, and tells nothing of what is usual by now.
     """
+    excess = _excess_of(rows, params, steady=steady)
+    half = (rows.shape[1] - 1) // 2
+    falls = np.flatnonzero(_medians(rows[:, :half]) > rows[:, half:-1].max(axis=1))
+    if len(falls):
+        later = _excess_of(rows[falls, half:], params, steady=steady)
+        excess[falls] = np.maximum(excess[falls], later)
+    return excess
+
+
+def _excess_of(rows: Floats, params: Spike, *, steady: bool) -> Floats:
+    """Return ``_excess`` as the whole row has it."""
     logs = rows.min(axis=1) > 0
     if logs.all():
         rows = np.log(rows)
@@ -114,8 +126,8 @@ def mark(window: Window, values: Floats, params: Spike) -> npt.NDArray[np.bool_]
 def begins(window: Window, values: Floats, params: Spike) -> npt.NDArray[np.bool_]:
     """Tell where one of the last ``lasts`` points may be a spike; elsewhere none is.
 
-    Under heavy noise ``mark`` marks nearly every point. Here a point must be higher than all of
-    its context, and is then tested as ``detect`` does it, in the learning rate's favour.
+    Under heavy noise ``mark`` marks nearly every point. Here a point must be higher than the later
+    half of its context, and is then tested as ``detect`` does it, in the learning rate's favour.
     """
     held = window.value[-params.context - params.lasts :]
     every = np.concatenate((held, values))
@@ -137,7 +149,9 @@ def _peaks(value: Floats, params: Spike) -> npt.NDArray[np.bool_]:
     if len(value) > params.context:
         peak[params.context :] = False
         rows = sliding_window_view(value, params.context + 1)
-        high = np.flatnonzero(rows[:, -1] > _highest(value, params.context))
+        half = params.context // 2
+        lately = _highest(value, half)[params.context - half :]
+        high = np.flatnonzero(rows[:, -1] > lately)
         excess = _excess(rows[high], params, steady=True)
         at = high + params.context
         near = 1e-9 * np.maximum(1.0, np.abs(value[at]))  # rounding differs by how many are tested
@@ -174,7 +188,7 @@ def detect(inputs: Inputs, params: Spike, now: WallTime) -> Verdict:
     if len(value) < params.least + 1:
         return UNKNOWN
     before, recent = value[-params.context - params.lasts : -params.lasts], value[-params.lasts :]
-    if len(before) == 0 or recent.max() <= before.max():
+    if len(before) == 0 or recent.max() <= _lately(before).max():
         kept = len(before) and recent.min() > before[: params.context // 2].max()
         return UNKNOWN if kept else OK
     found = _newest(step, value, inputs.get("lr"), params)
@@ -183,7 +197,7 @@ def detect(inputs: Inputs, params: Spike, now: WallTime) -> Verdict:
     before = value[max(0, found - params.context) : found]
     if len(value) > found + 1 and value[-1] <= _usual(before):
         return OK
-    return _finding(step, value, found, median(before))
+    return _finding(step, value, found, median(_lately(before)))
 
 
 def _newest(step: Ints, value: Floats, lr: Window | None, params: Spike) -> int | None:
@@ -193,7 +207,7 @@ def _newest(step: Ints, value: Floats, lr: Window | None, params: Spike) -> int 
     late: list[int] = peaks[peaks >= max(params.least, len(value) - params.lasts)].tolist()
     for at in late:
         before = value[max(0, at - params.context) : at]
-        if value[at] <= before.max():
+        if value[at] <= _lately(before).max():
             continue
         first = int(step[at - len(before)])
         steady = lr is not None and _steady(lr, first, int(step[at]))
@@ -209,9 +223,14 @@ def _steady(lr: Window, since: int, until: int) -> bool:
     return len(rates) >= 2 and bool((rates[1:] <= 1.1 * np.minimum.accumulate(rates)[:-1]).all())
 
 
+def _lately(before: Floats) -> Floats:
+    return before[len(before) // 2 :]
+
+
 def _usual(before: Floats) -> float:
     """Return up to where a point counts as usual: the highest before, and a half more of that."""
-    high, middle = float(before.max()), median(before)
+    lately = _lately(before)
+    high, middle = float(lately.max()), median(lately)
     return high + 0.5 * (high - middle)
 
 
