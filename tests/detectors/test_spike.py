@@ -142,3 +142,31 @@ def test_heavy_noise_leaves_few_points_to_look_at():
     value = np.exp(np.random.default_rng(3).normal(0, 0.3, 2000))
     assert mark(Window(), value, RULE).mean() > 0.5
     assert begins(Window(), value, RULE)[100:].mean() < 0.05
+
+
+def spiked(value, lr=None):
+    """Return after how many points a spike was said, of a curve that grows point by point."""
+    said = []
+    for n in range(1, len(value) + 1):
+        more = {} if lr is None else {"lr": lr[:n]}
+        if say(detect, RULE, value=value[:n], **more).status is Status.BREACH:
+            said.append(n)
+    return said
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_needle_is_found_while_the_points_before_it_are_still_the_descent(seed):
+    curve = 2.3 * (1 + 0.2 * np.arange(80)) ** -0.7 * noise(80, 0.02, seed)
+    assert spiked(curve) == []
+    curve[40] *= 3.5
+    assert spiked(curve)[0] == 41
+
+
+def test_a_rate_that_is_due_at_the_same_step_is_waited_for():
+    curve = 3 * noise(60, 0.01, 1)
+    curve[50:] *= 1.25
+    falling = np.linspace(1e-3, 1e-5, 50)
+    late = say(detect, RULE, value=curve[:51], lr=falling)
+    assert late.status is not Status.BREACH
+    assert spiked(curve, lr=np.concatenate((falling, np.full(10, 1e-3)))) == []
+    assert spiked(curve, lr=np.full(60, 1e-3))[0] == 51

@@ -217,7 +217,12 @@ def _newest(step: Ints, value: Floats, lr: Window | None, params: Spike) -> int 
 
 
 def _steady(lr: Window, since: int, until: int) -> bool:
-    """Whether the learning rate is known over these steps and never rose by more than a tenth."""
+    """Whether the learning rate is known over these steps and never rose by more than a tenth.
+
+    It may be written after the loss of its step: one that is due by now is waited for.
+    """
+    if len(lr.step) < 2 or until - lr.last_step >= int(lr.step[-1] - lr.step[-2]) > 0:
+        return False
     first, last = np.searchsorted(lr.step, (since, until + 1))
     rates = lr.value[max(0, first - 1) : last]
     return len(rates) >= 2 and bool((rates[1:] <= 1.1 * np.minimum.accumulate(rates)[:-1]).all())
