@@ -36,6 +36,7 @@ def run() -> Watched:
         ({"value": "loss", "lr": "lr"}, {"loss", "val_loss"}),
         ({"val": "val_loss", "metric": "val_acc"}, {"loss", "val_loss"}),
         ({"value": "val_acc"}, {"val_acc"}),
+        ({"val": "val_acc", "train": "loss"}, {"val_acc"}),
         ({}, {"loss"}),
     ],
 )

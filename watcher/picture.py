@@ -3,36 +3,49 @@
 from __future__ import annotations
 
 from watcher.model import Alert, Role
-from watcher.notify.chart import chart
+from watcher.notify.chart import CurveLike, chart
 from watcher.series import Window
 from watcher.watched import Watched
 
 _SIDES = {Role.TRAIN_LOSS: Role.VAL_LOSS, Role.VAL_LOSS: Role.TRAIN_LOSS}
 
+_METRICS = {Role.TRAIN_METRIC, Role.VAL_METRIC}
+
 
 def picture(run: Watched, alert: Alert) -> bytes | None:
     """Draw an alert as a PNG: its own series, the loss's other side, the learning rate beneath.
 
-    None if there is nothing to draw: the rule looks at no series, or they are not held any more.
+    Beneath a metric is the training loss that it is compared with. None if there is nothing to
+    draw: the rule looks at no series, or they are not held any more.
     """
     if alert.attempt != run.attempt:
         return None
     curves = {tag: window.curve for tag, window in chosen(run, alert).items()}
     if not curves:
         return None
-    rates = _of_role(run, Role.LEARNING_RATE)
-    rate = next((w.curve for w in rates.values() if len(w)), None)
     title = f"{alert.run}: {alert.alert}"
-    return chart(curves, alert.onset_step, alert.best_step, title, learning_rate=rate)
+    return chart(curves, alert.onset_step, alert.best_step, title, beneath=_beneath(run, alert))
+
+
+def _beneath(run: Watched, alert: Alert) -> tuple[str, CurveLike] | None:
+    """Choose what explains the curves but has a scale of its own."""
+    rates = [w for w in _of_role(run, Role.LEARNING_RATE).values() if len(w)]
+    inputs = [(tag, run.windows[tag]) for tag in alert.inputs.values() if tag in run.windows]
+    losses = [w for tag, w in inputs if tag in run.assigned and _is_loss(run, tag) and len(w)]
+    if inputs and _is_metric(run, inputs[0][0]) and losses:
+        return "training loss", losses[0].curve
+    return ("learning rate", rates[0].curve) if rates else None
 
 
 def chosen(run: Watched, alert: Alert) -> dict[str, Window]:
     """Return the series to draw by tag: what the rule looked at, and the loss's other side.
 
-    Not a metric beside a loss: it has a scale of its own. The training losses where the rule
-    looked at no series.
+    Not a metric beside a loss, nor a loss beside the metric that the rule is about: each has a
+    scale of its own. The training losses where the rule looked at no series.
     """
     shown = {tag: run.windows[tag] for tag in alert.inputs.values() if tag in run.windows}
+    if shown and _is_metric(run, first := next(iter(shown))):
+        return {first: shown[first]}
     losses = {t: w for t, w in shown.items() if t in run.assigned and _is_loss(run, t)}
     shown = losses or shown
     for tag in list(shown):
@@ -44,6 +57,11 @@ def chosen(run: Watched, alert: Alert) -> dict[str, Window]:
 
 def _is_loss(run: Watched, tag: str) -> bool:
     return run.assigned[tag].role in _SIDES
+
+
+def _is_metric(run: Watched, tag: str) -> bool:
+    meaning = run.assigned.get(tag)
+    return meaning is not None and meaning.role in _METRICS
 
 
 def _other_side(run: Watched, tag: str) -> dict[str, Window]:

@@ -43,7 +43,7 @@ ONSET, BEST, RATE = (0xC6, 0x28, 0x28), (0x2E, 0x7D, 0x32), (0x8A, 0x56, 0xAC)
 
 def test_onset_and_best_step_are_marked_and_the_rate_lies_beneath() -> None:
     rate = a_window(np.linspace(1e-3, 1e-5, 300), 10)
-    png = chart(an_overfitting(), 1250, 1200, "vision/resnet50", learning_rate=rate)
+    png = chart(an_overfitting(), 1250, 1200, "vision/resnet50", beneath=("learning rate", rate))
     pixels = picture(png)
     assert pixels.shape == (540, 960, 3)
     assert all(has(pixels, colour) for colour in (ONSET, BEST, RATE))
@@ -72,7 +72,9 @@ def test_the_same_curves_give_the_same_picture() -> None:
 )
 def test_there_is_a_picture_of_every_curve(value: list[float]) -> None:
     curve = a_window(value)
-    assert picture(chart({"a": curve, "b": curve}, 3, -5, "t", learning_rate=curve)).any()
+    assert picture(
+        chart({"a": curve, "b": curve}, 3, -5, "t", beneath=("learning rate", curve))
+    ).any()
 
 
 def test_a_run_without_curves_has_a_picture_too() -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _SIZE = (8.0, 4.5)  # inches; at 120 dpi it fills a phone held upright
 _DPI = 120
 _COLOURS = ("#2563a8", "#d9711c", "#3c8f4e", "#8a56ac", "#7a7a7a")
-_LR_COLOUR = "#8a56ac"
+_BENEATH_COLOUR = "#8a56ac"
 _ONSET_COLOUR = "#c62828"
 _BEST_COLOUR = "#2e7d32"
 _DECADES_FOR_LOG = 2.0  # a loss that spans more is only readable on a logarithmic axis
@@ -51,16 +51,17 @@ def chart(
     best: int | None,
     title: str,
     *,
-    learning_rate: CurveLike | None = None,
+    beneath: tuple[str, CurveLike] | None = None,
 ) -> bytes:
-    """Draw the curves by their names, mark onset and best step, the learning rate beneath.
+    """Draw the curves by their names, mark onset and best step; another beneath, on its own scale.
 
     Empty curves and curves without a finite value are named in the legend all the same.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    beneath = learning_rate is not None and bool(np.isfinite(learning_rate.mean).any())
+    if beneath is not None and not np.isfinite(beneath[1].mean).any():
+        beneath = None
     with _lock:
         figure = Figure(figsize=_SIZE, dpi=_DPI, layout="constrained")
         FigureCanvasAgg(figure)
@@ -71,8 +72,8 @@ def chart(
         top.set_title(
             _label(title, 90), loc="left", fontsize=11, fontweight="bold", parse_math=False
         )
-        if learning_rate is not None and beneath:
-            _learning_rate(axes[1, 0], learning_rate, onset)
+        if beneath is not None:
+            _beneath(axes[1, 0], *beneath, onset)
         axes[-1, 0].set_xlabel("step")
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", metadata={"Software": None})
@@ -107,9 +108,9 @@ def _curves(
             text.set_parse_math(False)
 
 
-def _learning_rate(axes: Axes, curve: CurveLike, onset: int | None) -> None:
-    axes.plot(curve.step, _drawable(curve.mean), color=_LR_COLOUR, lw=1.4)
-    axes.set_ylabel("learning rate", fontsize=9)
+def _beneath(axes: Axes, name: str, curve: CurveLike, onset: int | None) -> None:
+    axes.plot(curve.step, _drawable(curve.mean), color=_BENEATH_COLOUR, lw=1.4)
+    axes.set_ylabel(name, fontsize=9)
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3), useMathText=False)
     if onset is not None:
         axes.axvline(onset, color=_ONSET_COLOUR, lw=1.6, ls="--")
