@@ -89,3 +89,11 @@ def test_a_validation_as_rough_as_batches_hastens_nothing():
     assert say(detect, RULE, value=rough, val=rough[::-1]).status is not Status.BREACH
     means = 2.3 * noise(30, 0.005, 1)
     assert say(detect, RULE, value=rough, val=means).status is Status.BREACH
+
+
+def test_a_first_part_above_chance_is_unlearned_and_tells_nothing():
+    rest = math.log(2) * noise(24, 0.003, 2)
+    found = say(detect, RULE, value=np.concatenate(([0.729], rest)))
+    assert (found.status, found.advice) == (Status.BREACH, "slow_learning_chance")
+    fell = np.concatenate(([0.9, 0.8, 0.72], rest))  # that was learning
+    assert say(detect, RULE, value=fell).status is not Status.BREACH

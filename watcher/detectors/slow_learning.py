@@ -79,6 +79,7 @@ def detect(inputs: Inputs, params: SlowLearning, now: WallTime) -> Verdict:
     begun = mean(value[: max(1, len(value) // 32)])
     if mean(value[-max(2, len(value) // 8) :]) < (1 - FAR * params.least) * begun:
         return OK  # it is far from its start, whatever the line says: the common case, and cheap
+    value = _without_settling(value, params)
     line = trend(value)
     start = _start(value, line)
     level = line.level + line.rise / 2
@@ -97,6 +98,19 @@ def detect(inputs: Inputs, params: SlowLearning, now: WallTime) -> Verdict:
     if not _stays(steady, SURE_OF_CHANCE * params.near):
         chance = None  # it may yet be learning, slowly: said, but not called chance
     return _finding(window, int(step[0]), start, level, chance)
+
+
+def _without_settling(value: Floats, params: SlowLearning) -> Floats:
+    """Return the curve without its first eighth if it fell to ln(k) there, and stays.
+
+    A model answers at random as soon as it has unlearned what its first weights prefer.
+    """
+    rest = value[len(value) // 8 :]
+    if len(rest) < params.patience or not value[0] > rest[0]:
+        return value
+    line = trend(rest)
+    near = (1 - params.least) * value[0] <= line.level
+    return rest if near and _classes(line, params) is not None else value
 
 
 def _start(value: Floats, line: Trend) -> float:
