@@ -97,3 +97,10 @@ def test_swings_of_a_long_period_are_said_once_and_a_rise_after_a_spike_all_the_
     rises[300:] *= np.exp(np.linspace(0, 1.5, 300))
     said = looks(detect, RULE, value=rises * noise(600, 0.04, seed))
     assert said[max(said)].status is Status.BREACH
+
+
+def test_of_a_dozen_rough_points_no_rise_is_a_divergence_yet():
+    rough = [2.33, 2.39, 2.23, 2.24, 2.34, 2.05, 1.83, 2.01, 2.41, 2.82]
+    assert say(detect, RULE, value=rough).status is not Status.BREACH
+    clean = [2.5, 2.35, 2.2, 2.1, 2.0, 1.9, 1.83, 2.01, 2.41, 2.82]
+    assert say(detect, RULE, value=clean).status is Status.BREACH

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -69,3 +71,18 @@ def test_reinforcement_and_adversarial_runs_are_left_alone():
     for run in (RunFacts(reinforcement=True), RunFacts(adversarial=True)):
         inputs = Inputs({"value": window_of(swinging(n=230))}, run)
         assert detect(inputs, RULE, 0.0).status is Status.OK
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_noise_that_wanders_is_no_swing_and_a_swing_in_it_is(seed):
+    rng = np.random.default_rng(seed)
+    wander = rng.normal(0, 0.06 * math.sqrt(1 - 0.9**2), 600)
+    for i in range(1, 600):
+        wander[i] += 0.9 * wander[i - 1]
+    curve = (1 + 3 * (1 + np.arange(600) / 20) ** -0.7) * np.exp(wander)
+    said = looks(detect, RULE, value=curve)
+    assert all(v.status is not Status.BREACH for v in said.values())
+    i = np.arange(300)
+    curve[300:] *= 1 + 0.45 * np.sin(2 * np.pi * i / 9)
+    said = looks(detect, RULE, value=curve)
+    assert any(v.status is Status.BREACH for v in said.values())

@@ -22,6 +22,7 @@ from watcher.model import OK, UNKNOWN, Floats, Ints, Severity, Status, Verdict, 
 from watcher.series import Window
 
 FEW = 12  # points: fewer have no noise to speak of, only a shape
+CLEAN = 0.05  # of a rise: the most that so short a curve may have stepped up before it
 LONG = 64  # points: more are judged as batches; a spike may last some of them
 
 
@@ -45,7 +46,7 @@ class Divergence:
     part_blind: float = 0.35
     part_raised: float = 1.0
     descent: float = 0.25
-    again: float = 1.5
+    again: float = 2.0
 
 
 @detector("divergence", Divergence, optional=("val", "lr", "grad_norm"))
@@ -82,7 +83,8 @@ def detect(inputs: Inputs, params: Divergence, now: WallTime) -> Verdict:
         change = np.diff(value)
         if rise <= -float(change.min()):
             return OK  # less than a single step of the descent
-        if n < FEW and float(change[-3:].min()) <= 0:
+        before = change[:low].max() if low else 0.0
+        if n < FEW and (float(change[-3:].min()) <= 0 or float(before) > CLEAN * rise):
             return OK  # of a dozen points only a turn without a step back is sure
     stays = max(width, 2 if n < SHORT else 3 if n < LONG else 6)
     error = spread(value) * math.sqrt(2 / width)

@@ -83,6 +83,8 @@ def detect(inputs: Inputs, params: Oscillation, now: WallTime) -> Verdict:
     if n < params.cycles * period or _descends(scaled, swing, params):
         return OK
     growth = params.growth if n >= LONG else params.growth_short
+    if not first and not _beyond_wander(flat, earlier, logs, params):
+        return OK
     if not first and (
         swing < growth * _earlier(earlier, logs)
         or (logs and swing * float(recent.mean()) < _earlier(earlier, False))
@@ -149,6 +151,36 @@ def _stands_out(
     """Whether the swings are a real part of the level and no noise; few points may doubt more."""
     doubt = params.doubt if len(value) >= LONG else params.doubt_short
     return _chance(share, len(value)) <= doubt and swing >= params.part / 3 * level
+
+
+def _beyond_wander(flat: Floats, earlier: Floats, logs: bool, params: Oscillation) -> bool:
+    """Whether the swings still stand out if the earlier noise wandered, and goes on to do so.
+
+    Noise that resembles its neighbours (an average that is logged, a data set in its order) has
+    most of its power in slow swings. Divided by the spectrum of such noise (autoregressive of
+    order 1, as in Mann and Lees, Climatic Change 33, 1996) it is white again.
+    """
+    like = _likeness(np.log(earlier) if logs and float(earlier.min()) > 0 else earlier)
+    n = len(flat)
+    power = np.abs(np.fft.rfft(flat))[1:] ** 2
+    if n % 2 == 0:
+        power[-1] /= 2
+    power *= 1 + like**2 - 2 * like * np.cos(2 * np.pi * np.arange(1, len(power) + 1) / n)
+    total, top = float(power.sum()), int(power.argmax())
+    near = float(power[max(0, top - 1) : top + 2].sum())
+    doubt = params.doubt if n >= LONG else params.doubt_short
+    return _chance(near / total if total > 0 else 0.0, n) <= doubt
+
+
+def _likeness(value: Floats) -> float:
+    """Return the correlation of neighbours, from how much faster values part over two points."""
+    if len(value) < FEW:
+        return 0.0
+    one, two = np.diff(value), value[2:] - value[:-2]
+    parted = float(one @ one) / len(one)
+    if not parted > 0:
+        return 0.0
+    return min(max(float(two @ two) / len(two) / parted - 1, 0.0), 0.95)
 
 
 def _earlier(value: Floats, logs: bool) -> float:
