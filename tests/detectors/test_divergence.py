@@ -104,3 +104,10 @@ def test_of_a_dozen_rough_points_no_rise_is_a_divergence_yet():
     assert say(detect, RULE, value=rough).status is not Status.BREACH
     clean = [2.5, 2.35, 2.2, 2.1, 2.0, 1.9, 1.83, 2.01, 2.41, 2.82]
     assert say(detect, RULE, value=clean).status is Status.BREACH
+
+
+def test_a_loss_that_is_next_to_nothing_may_do_as_it_likes():
+    down = 5 * np.exp(-np.arange(100) / 6.0)
+    up = down[-1] * np.exp(np.linspace(0, 4, 100))
+    gone = np.concatenate((down, up))
+    assert say(detect, RULE, value=gone).status is Status.OK

@@ -22,6 +22,7 @@ from watcher.model import OK, UNKNOWN, Floats, Ints, Severity, Status, Verdict, 
 from watcher.series import Window
 
 FEW = 12  # points: fewer have no noise to speak of, only a shape
+NOTHING = 1e-5  # of the first loss: what lies below has been learned to the last digit
 CLEAN = 0.05  # of a rise: the most that so short a curve may have stepped up before it
 LONG = 64  # points: more are judged as batches; a spike may last some of them
 
@@ -76,6 +77,8 @@ def detect(inputs: Inputs, params: Divergence, now: WallTime) -> Verdict:
     base, rise = float(smooth[low]), float(smooth[-1] - smooth[low])
     level = _level(value, base)
     if rise <= params.part * level:  # the common case, and cheap
+        return OK
+    if 0 <= smooth[-1] <= NOTHING * value[0]:
         return OK
     part = _part_asked(inputs.get("lr"), int(step[low]), params)
     if n < SHORT:  # a handful of points: whatever the learning rate did, only what anyone sees
