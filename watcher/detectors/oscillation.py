@@ -74,7 +74,8 @@ def detect(inputs: Inputs, params: Oscillation, now: WallTime) -> Verdict:
     flat = _about_line(scaled)
     if logs and math.sqrt(2 * float(flat @ flat) / n) < 0.999 * params.part / 3:
         return OK  # even if all of it were one swing; the common case, and cheap
-    swing, share, period = _strongest(flat)
+    power = _power(flat)
+    swing, share, period = _strongest(power, n)
     if not _stands_out(scaled, swing, share, float(np.ptp(value)) if not logs else 1.0, params):
         return OK
     first = len(earlier) == 0  # too short to have had an earlier noise
@@ -83,7 +84,7 @@ def detect(inputs: Inputs, params: Oscillation, now: WallTime) -> Verdict:
     if n < params.cycles * period or _descends(scaled, swing, params):
         return OK
     growth = params.growth if n >= LONG else params.growth_short
-    if not first and not _beyond_wander(flat, earlier, logs, params):
+    if not first and not _beyond_wander(power, n, earlier, logs, params):
         return OK
     if not first and (
         swing < growth * _earlier(earlier, logs)
@@ -112,12 +113,16 @@ def _about_line(value: Floats) -> Floats:
     return flat
 
 
-def _strongest(flat: Floats) -> tuple[float, float, float]:
-    """Return amplitude, share of the power, and period in points, of the strongest swing."""
-    n = len(flat)
-    power = np.abs(np.fft.rfft(flat))[1:] ** 2
-    if n % 2 == 0:
+def _power(flat: Floats) -> Floats:
+    """Return the power of each frequency above 0."""
+    power: Floats = np.abs(np.fft.rfft(flat))[1:] ** 2
+    if len(flat) % 2 == 0:
         power[-1] /= 2
+    return power
+
+
+def _strongest(power: Floats, n: int) -> tuple[float, float, float]:
+    """Return amplitude, share of the power, and period in points, of the strongest swing."""
     total = float(power.sum())
     top = int(power.argmax())
     near = float(power[max(0, top - 1) : top + 2].sum())  # a line between two frequencies
@@ -153,7 +158,9 @@ def _stands_out(
     return _chance(share, len(value)) <= doubt and swing >= params.part / 3 * level
 
 
-def _beyond_wander(flat: Floats, earlier: Floats, logs: bool, params: Oscillation) -> bool:
+def _beyond_wander(
+    power: Floats, n: int, earlier: Floats, logs: bool, params: Oscillation
+) -> bool:
     """Whether the swings still stand out if the earlier noise wandered, and goes on to do so.
 
     Noise that resembles its neighbours (an average that is logged, a data set in its order) has
@@ -161,15 +168,9 @@ def _beyond_wander(flat: Floats, earlier: Floats, logs: bool, params: Oscillatio
     order 1, as in Mann and Lees, Climatic Change 33, 1996) it is white again.
     """
     like = _likeness(np.log(earlier) if logs and float(earlier.min()) > 0 else earlier)
-    n = len(flat)
-    power = np.abs(np.fft.rfft(flat))[1:] ** 2
-    if n % 2 == 0:
-        power[-1] /= 2
-    power *= 1 + like**2 - 2 * like * np.cos(2 * np.pi * np.arange(1, len(power) + 1) / n)
-    total, top = float(power.sum()), int(power.argmax())
-    near = float(power[max(0, top - 1) : top + 2].sum())
-    doubt = params.doubt if n >= LONG else params.doubt_short
-    return _chance(near / total if total > 0 else 0.0, n) <= doubt
+    white = power * (1 + like**2 - 2 * like * np.cos(2 * np.pi * np.arange(1, len(power) + 1) / n))
+    _, share, _ = _strongest(white, n)
+    return _chance(share, n) <= (params.doubt if n >= LONG else params.doubt_short)
 
 
 def _likeness(value: Floats) -> float:
