@@ -269,6 +269,15 @@ def test_r2_a_run_with_something_unsettled_does_not_rest(tmp_path: Path) -> None
     assert later == {"run": [3]}
 
 
+def test_r2_a_clock_that_is_set_back_puts_nobody_to_sleep(tmp_path: Path) -> None:
+    file = GrowingFile(tmp_path / "run").scalars("a", range(2))
+    logdir = Logdir([tmp_path])
+    logdir.poll(NOW)
+    logdir.poll(NOW + 86400)
+    file.scalars("a", range(2, 4))
+    assert steps(logdir.poll(NOW + 86400 - 3600)) == {"run": [2, 3]}
+
+
 def test_r2_a_run_given_out_once_more_does_not_rest(tmp_path: Path) -> None:
     GrowingFile(tmp_path / "run").scalars("a", range(2))
     logdir = Logdir([tmp_path])

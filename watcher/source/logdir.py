@@ -251,7 +251,7 @@ class Logdir:
         longest = options.longest_rest
         ask, hot, trouble = os.stat, root.hot, root.trouble
         for run in root.runs.values():
-            if run.rests_until > now:
+            if 0 < run.rests_until - now <= longest:  # more, and the clock was set back
                 continue
             changed, quiet = [], True
             for name, cursor in run.cursors.items():
@@ -264,7 +264,7 @@ class Logdir:
                 failed = trouble.get(path) if trouble else None
                 if failed is not None:
                     quiet = False
-                    if failed.retry_at > now:
+                    if 0 < failed.retry_at - now <= failed.wait:
                         continue
                 try:
                     info = ask(path)
