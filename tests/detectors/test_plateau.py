@@ -30,12 +30,15 @@ def test_validation_that_stops_while_training_goes_on_is_a_hint():
 
 @pytest.mark.parametrize("seed", range(8))
 def test_a_loss_stuck_in_noise_is_found_and_stays_found(seed):
-    said = looks(detect, RULE, value=stuck(seed=seed), train=stuck(seed=seed + 50))
+    rate = np.full(120, 0.1)
+    said = looks(detect, RULE, value=stuck(seed=seed), train=stuck(seed=seed + 50), lr=rate)
     fired = [n for n, v in said.items() if v.status is Status.BREACH]
     assert fired[0] > 36
     assert said[120].status is Status.BREACH
     assert said[120].severity is Severity.WARNING
     assert 20 <= said[120].onset <= 60
+    unknown = looks(detect, RULE, value=stuck(seed=seed), train=stuck(seed=seed + 50))
+    assert unknown[120].severity is Severity.INFO  # the rate may have been taken back
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -56,7 +56,8 @@ def detect(inputs: Inputs, params: Plateau, now: WallTime) -> Verdict:
 
     With ``instead`` present (a better series for the question, which a rule of its own judges)
     it is UNKNOWN. ``train`` beside a validation loss tells a run that only stopped generalising
-    (a hint) from one that is stuck altogether (a warning).
+    (a hint) from one that is stuck altogether (a warning). Where the learning rate is not logged
+    it may have been taken back, and the run have converged: a hint as well.
     """
     window = inputs["value"]
     if inputs.run.adversarial or inputs.run.reinforcement:
@@ -99,6 +100,8 @@ def _finding(inputs: Inputs, rest: Rest, learning: bool) -> Verdict:
     said = f"no improvement since step {rest.since}: level at {rest.level:.4g}"
     said += f" for {rest.points} points, best {low.low:.4g} at step {low.low_step}"
     said += "; training loss still falls" if learning else ""
+    lr = inputs.get("lr")
+    scheduled = lr is not None and len(lr) > 1
     return Verdict(
         Status.BREACH,
         reason=said,
@@ -106,6 +109,6 @@ def _finding(inputs: Inputs, rest: Rest, learning: bool) -> Verdict:
         value=rest.level,
         best=low.low_step,
         best_value=low.low,
-        severity=Severity.INFO if learning else Severity.WARNING,
+        severity=Severity.INFO if learning or not scheduled else Severity.WARNING,
         advice="plateau_validation" if learning else "plateau",
     )
