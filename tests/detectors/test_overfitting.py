@@ -137,3 +137,15 @@ def test_a_metric_beside_a_validation_loss_is_left_to_that():
     val = np.linspace(0.9, 0.5, 40)
     assert detect(higher(val=val), RULE, 0.0).status is not Status.UNKNOWN
     assert detect(higher(val=val, instead=VAL), RULE, 0.0).status is Status.UNKNOWN
+
+
+def test_metrics_over_few_examples_say_nothing():
+    rng = np.random.default_rng(7)
+    train = np.exp(-np.linspace(0, 3, 60))
+    cried = 0
+    for _ in range(100):
+        val = np.clip(0.7 + rng.normal(0, 0.05, 60), 0, 1)
+        for n in (6, 8, 12, 20, 40, 60):
+            said = detect(higher(val=val[:n], train=train[:n]), RULE, 0.0)
+            cried += said.status is Status.BREACH
+    assert cried <= 1  # of six hundred looks

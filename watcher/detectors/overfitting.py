@@ -107,13 +107,12 @@ def detect(inputs: Inputs, params: Overfitting, now: WallTime) -> Verdict:
     course = _course(train, int(step[best])) if train is not None else Course.UNKNOWN
     if course is Course.RISES:
         return OK
+    if metric:
+        drop = _drop(value, best, course, inputs["val"].extremes.high, params)
+        return OK if drop is None else _finding(inputs, drop, after, course, params)
     rise = _rise(value, best, course, params)
     if rise is None:
         return OK
-    if metric:
-        high = inputs["val"].extremes.high
-        part = rise / high if high > 0 else 0.0
-        return _finding(inputs, part, after, course, params) if part > params.least_drop else OK
     return _finding(inputs, rise / max(_level(value), 1e-300), after, course, params)
 
 
@@ -125,6 +124,22 @@ def _lacking(value: Floats) -> Floats:
         top = 1.0 if high <= 1 else 100.0
     lacking: Floats = top - value
     return lacking
+
+
+def _drop(
+    lacking: Floats, best: int, course: Course, high: float, params: Overfitting
+) -> float | None:
+    """Return the part of its best that a metric has surely lost, None if it has not.
+
+    Runs log many metrics, some over few examples: a trend that holds by itself is asked of each,
+    and points enough for one.
+    """
+    if best + max(params.patience, FEW) >= len(lacking) or high <= 0:
+        return None
+    rise = _rise(lacking, best, course, params)
+    if rise is None or rise <= params.least_drop * high:
+        return None
+    return rise / high if trend(lacking[best + 1 :]).surely_rises() else None
 
 
 def _level(value: Floats) -> float:
