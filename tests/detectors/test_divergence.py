@@ -111,3 +111,13 @@ def test_a_loss_that_is_next_to_nothing_may_do_as_it_likes():
     up = down[-1] * np.exp(np.linspace(0, 4, 100))
     gone = np.concatenate((down, up))
     assert say(detect, RULE, value=gone).status is Status.OK
+
+
+def test_a_handful_of_points_of_a_warm_up_says_nothing():
+    value = [1.91, 2.0, 1.92, 1.46, 2.53, 3.26, 5.74]
+    warm = np.linspace(1e-5, 1e-4, 7)
+    assert say(detect, RULE, value=value).status is Status.BREACH
+    assert say(detect, RULE, value=value, lr=warm).status is Status.UNKNOWN
+    goes_on = [*value, 6.1, 7.0, 8.2, 9.1, 10.4, 12.0, 13.1]
+    warm = np.linspace(1e-5, 1e-4, 14)
+    assert say(detect, RULE, value=goes_on, lr=warm).status is Status.BREACH

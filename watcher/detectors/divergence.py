@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from watcher.detectors import Inputs, detector
 from watcher.detectors._noise import SHORT, median, spread
+from watcher.detectors._trend import warming_up
 from watcher.model import OK, UNKNOWN, Floats, Ints, Severity, Status, Verdict, WallTime
 from watcher.series import Window
 
@@ -80,6 +81,8 @@ def detect(inputs: Inputs, params: Divergence, now: WallTime) -> Verdict:
         return OK
     if 0 <= smooth[-1] <= NOTHING * value[0]:
         return OK
+    if n < FEW and warming_up(inputs.get("lr")):
+        return UNKNOWN  # it has hardly begun
     part = _part_asked(inputs.get("lr"), int(step[low]), params)
     if n < SHORT:  # a handful of points: whatever the learning rate did, only what anyone sees
         part = max(part, params.part_blind)
