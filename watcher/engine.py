@@ -17,7 +17,7 @@ from watcher.errors import StoreError
 from watcher.model import Ailment, AlertState, Notice, Poll, RunKey, Transition, WallTime
 from watcher.picture import picture
 from watcher.pipeline import KnownRun, Plan, State, release, tick
-from watcher.routing import Heard, HeardKey, Route, queue, remember, without_resolved
+from watcher.routing import Heard, HeardKey, Route, queue, remember, update, without_resolved
 from watcher.source.logdir import Logdir
 from watcher.source.saves import find_checkpoint
 from watcher.store import Changes, RunRow, Saved, Store
@@ -190,11 +190,7 @@ class Engine:
         )
         root.owed.clear()
         root.changed.clear()
-        for key, what in heard.items():
-            if what is None:
-                self._heard.pop(key, None)
-            else:
-                self._heard[key] = what
+        update(self._heard, heard)
 
     def chart(self, notice: Notice) -> bytes | None:
         """Draw the first alert of a notice, None if there is nothing to draw."""

@@ -30,9 +30,9 @@ def picture(run: Watched, alert: Alert) -> bytes | None:
 def _beneath(run: Watched, alert: Alert) -> tuple[str, CurveLike] | None:
     """Choose what explains the curves but has a scale of its own."""
     rates = [w for w in _of_role(run, Role.LEARNING_RATE).values() if len(w)]
-    inputs = [(tag, run.windows[tag]) for tag in alert.inputs.values() if tag in run.windows]
-    losses = [w for tag, w in inputs if tag in run.assigned and _is_loss(run, tag) and len(w)]
-    if inputs and _is_metric(run, inputs[0][0]) and losses:
+    looked_at = _looked_at(run, alert)
+    losses = [w for tag, w in looked_at.items() if _is_loss(run, tag) and len(w)]
+    if losses and _is_metric(run, next(iter(looked_at))):
         return "training loss", losses[0].curve
     return ("learning rate", rates[0].curve) if rates else None
 
@@ -43,10 +43,10 @@ def chosen(run: Watched, alert: Alert) -> dict[str, Window]:
     Not a metric beside a loss, nor a loss beside the metric that the rule is about: each has a
     scale of its own. The training losses where the rule looked at no series.
     """
-    shown = {tag: run.windows[tag] for tag in alert.inputs.values() if tag in run.windows}
+    shown = _looked_at(run, alert)
     if shown and _is_metric(run, first := next(iter(shown))):
         return {first: shown[first]}
-    losses = {t: w for t, w in shown.items() if t in run.assigned and _is_loss(run, t)}
+    losses = {t: w for t, w in shown.items() if _is_loss(run, t)}
     shown = losses or shown
     for tag in list(shown):
         shown |= _other_side(run, tag)
@@ -55,13 +55,17 @@ def chosen(run: Watched, alert: Alert) -> dict[str, Window]:
     return found or {t: w for t, w in _of_role(run, Role.TRAIN_LOSS).items() if len(w)}
 
 
+def _looked_at(run: Watched, alert: Alert) -> dict[str, Window]:
+    """Return the series of a rule's inputs by tag, what it is about first."""
+    return {tag: run.windows[tag] for tag in alert.inputs.values() if tag in run.windows}
+
+
 def _is_loss(run: Watched, tag: str) -> bool:
-    return run.assigned[tag].role in _SIDES
+    return tag in run.assigned and run.assigned[tag].role in _SIDES
 
 
 def _is_metric(run: Watched, tag: str) -> bool:
-    meaning = run.assigned.get(tag)
-    return meaning is not None and meaning.role in _METRICS
+    return tag in run.assigned and run.assigned[tag].role in _METRICS
 
 
 def _other_side(run: Watched, tag: str) -> dict[str, Window]:

@@ -172,6 +172,15 @@ def remember(
     return changes
 
 
+def update(heard: dict[HeardKey, Heard], changes: Mapping[HeardKey, Heard | None]) -> None:
+    """Carry out what ``remember`` said, once it is committed."""
+    for key, what in changes.items():
+        if what is None:
+            heard.pop(key, None)
+        else:
+            heard[key] = what
+
+
 def without_resolved(notices: Iterable[Notice], receivers: Collection[str]) -> tuple[Notice, ...]:
     """Return ``notices`` less what ``receivers`` do not want to hear: that something is resolved.
 

@@ -22,7 +22,16 @@ from watcher.clock import ManualClock
 from watcher.model import Alert, AlertState, Transition
 from watcher.notify.outbox import deliver
 from watcher.notify.webhook import Webhook
-from watcher.routing import Heard, HeardKey, Route, Silence, queue, remember, without_resolved
+from watcher.routing import (
+    Heard,
+    HeardKey,
+    Route,
+    Silence,
+    queue,
+    remember,
+    update,
+    without_resolved,
+)
 from watcher.store import Changes, Store
 
 START = 1_700_000_000.0  # second 0 of every test
@@ -162,11 +171,7 @@ class Stage:
             return
         self.store.commit(Changes(now, held, steps, without_resolved(notices, self.quiet), heard))
         self._steps.clear()
-        for key, what in heard.items():
-            if what is None:
-                self._heard.pop(key, None)
-            else:
-                self._heard[key] = what
+        update(self._heard, heard)
 
     def _deliver(self) -> None:
         for receiver, (webhook, collector) in self._hooks.items():
