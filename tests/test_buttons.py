@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.logs import EventLog
+from tests.waiting import wait
 from watcher.config import load_config
 from watcher.daemon import ready
 from watcher.notify.fake_slack import FakeSlack
 from watcher.store import Store
-
-PATIENCE = 30.0  # seconds until a wait is given up; never decides what is right
-
-
-def wait(until: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not until():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.fixture

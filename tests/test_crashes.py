@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
@@ -19,6 +19,7 @@ import pytest
 
 from tests.crash_service import PLACES
 from tests.logs import EventLog
+from tests.waiting import wait
 from watcher.notify.fake_slack import FakeSlack, Fault
 
 PATIENCE = 120.0  # seconds until a wait is given up; never decides what is right
@@ -107,11 +108,8 @@ class Lives:
         firsts = self.firsts()
         return len(firsts) >= runs and all("image" in _kinds(m) for m in firsts)
 
-    def wait(self, until: object) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while not until():  # type: ignore[operator]
-            assert time.monotonic() < deadline, [_title(m) for m in self.firsts()]
-            time.sleep(0.05)
+    def wait(self, until: Callable[[], object]) -> None:
+        wait(until, PATIENCE, lambda: [_title(m) for m in self.firsts()])
 
 
 def _kinds(message: dict) -> list[str]:

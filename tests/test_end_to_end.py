@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import wait
 from watcher.notify.fake_slack import FakeSlack
 
 WATCHER = [sys.executable, "-m", "watcher"]
@@ -83,11 +84,12 @@ class Service:
         return [line for line in self.lines if all(word in line for word in words)]
 
     def wait(self, until: Callable[[], object]) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while not until():
-            assert time.monotonic() < deadline, "".join(self.lines)
-            assert self.process.poll() is None, "".join(self.lines)
-            time.sleep(0.05)
+        def holds() -> bool:
+            held = bool(until())
+            assert held or self.process.poll() is None, "".join(self.lines)
+            return held
+
+        wait(holds, PATIENCE, lambda: "".join(self.lines))
 
     def train(self, run: str, steps: int, nan_from: int = 10_000) -> None:
         logdir = str(self.home / "logs" / run)

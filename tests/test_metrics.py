@@ -21,6 +21,7 @@ from ruamel.yaml import YAML
 
 from tests.logs import EventLog
 from tests.notify.fake_webhook import FakeWebhook
+from tests.waiting import wait
 from watcher import evaluate
 from watcher.config import Root, parse_config
 from watcher.daemon import ready
@@ -91,10 +92,7 @@ class House:
         return self.values()[name, frozenset(labels.items())]
 
     def wait(self, until) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while not until():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait(until, PATIENCE)
 
 
 @pytest.fixture

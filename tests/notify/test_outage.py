@@ -98,6 +98,10 @@ class Hour:
             deliver(self.store, "fallback", self.fallback, self.clock, self.random)
             self.clock.advance(EVERY)
 
+    def recover(self) -> None:
+        self.pass_until(NOW + HOUR + 2 * LONGEST_DELAY)
+        self.check()
+
     def check(self) -> None:
         """Check that each message is there once, in its run's order, and not too fast."""
         ids = [m["metadata"]["event_payload"]["id"] for m in self.fake.messages]
@@ -135,8 +139,7 @@ def test_an_hour_of_failures_loses_and_doubles_nothing(hour: Hour, kind: str) ->
     hour.pass_until(NOW + HOUR)
     assert hour.fake.messages == []
     lasting.on = False
-    hour.pass_until(NOW + HOUR + 2 * LONGEST_DELAY)
-    hour.check()
+    hour.recover()
 
 
 def test_a_limit_is_kept_to_the_second_and_asked_once_each_time(hour: Hour) -> None:
@@ -156,8 +159,7 @@ def test_refused_for_an_hour_loses_and_doubles_nothing(hour: Hour) -> None:
         hour.pass_until(NOW + HOUR)
     assert hour.fake.calls == []
     hour.bot = there
-    hour.pass_until(NOW + HOUR + 2 * LONGEST_DELAY)
-    hour.check()
+    hour.recover()
 
 
 @pytest.mark.parametrize("kind", ["hang", "drop_after"])
@@ -168,8 +170,7 @@ def test_posts_that_arrive_without_an_answer_are_found_and_not_repeated(
     lasting: Any = Lasting(lambda: Fault(kind, seconds=1.2))
     hour.fake.faults = lasting
     hour.news()
-    hour.pass_until(NOW + HOUR + 2 * LONGEST_DELAY)
-    hour.check()
+    hour.recover()
 
 
 def test_the_fallback_takes_over_only_what_slack_refuses_for_good(hour: Hour) -> None:
