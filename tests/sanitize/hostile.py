@@ -95,3 +95,50 @@ def test_a_signal_ends_a_scan_that_is_interrupted_without_end() -> None:
         INTERRUPTIONS.value = 0
         signal.signal(signal.SIGALRM, before)
         os.close(fd)
+
+
+def glimpsed(fds: list[int]) -> list[object]:
+    files = [(f"/proc/self/fd/{fd}".encode(), 0, 0, {"a": "scalars"}) for fd in fds]
+    return list(_scan.glimpses(files))
+
+
+def test_glimpses_give_all_memory_back_and_do_without_what_they_cannot_get() -> None:
+    fds = [written(scalar("a", 1, 1) * 3), written(Maker(5).file()), written(b"x" * 50)]
+    fds += [written(b"".join(scalar(f"t{i}", i, i) for i in range(9000)))]
+    held, ran_out, allowed = HELD.value, True, 0
+    while ran_out:
+        allowed += 1
+        LEFT.value = allowed
+        with contextlib.suppress(MemoryError):
+            glimpsed(fds)
+        ran_out, LEFT.value = LEFT.value == 0, -1
+        assert HELD.value <= max(held, 1)
+    assert allowed > 20
+    for fd in fds:
+        os.close(fd)
+
+
+def test_glimpses_are_interrupted_and_ended_as_scans_are() -> None:
+    fds = [written(scalar("a", i, i) * 1000) for i in range(3)]
+    INTERRUPTIONS.value, LONGEST.value = 3, 7
+    try:
+        assert None not in glimpsed(fds)
+    finally:
+        INTERRUPTIONS.value, LONGEST.value = 0, 1 << 30
+
+    def handler(*_: object) -> None:
+        raise InterruptedError("enough")
+
+    before = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    INTERRUPTIONS.value = 1 << 40
+    held = HELD.value
+    try:
+        with pytest.raises(InterruptedError, match="enough"):
+            glimpsed(fds)
+    finally:
+        INTERRUPTIONS.value = 0
+        signal.signal(signal.SIGALRM, before)
+    assert HELD.value <= max(held, 1)
+    for fd in fds:
+        os.close(fd)

@@ -15,10 +15,11 @@ from google_crc32c import value as crc32c
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.source.growing import record, scalar
+from tests.source.growing import GrowingFile, record, scalar
 from tests.source.mutants import Maker
 from watcher.model import Columns
 from watcher.source import _scan_py, scan
+from watcher.source.follow import Cursor, glimpsed, look
 from watcher.source.framing import Scan, Stop
 
 pytestmark = pytest.mark.skipif(
@@ -28,7 +29,15 @@ pytestmark = pytest.mark.skipif(
 
 def said(found: Scan) -> dict[str, object]:
     """Return all that a scan says, in a form that compares; a NaN is a NaN."""
-    p = found.points
+    return columns(found.points) | {
+        "stop": (found.stop, found.offset, found.unchecked),
+        "odd": found.odd,
+        "signs": (found.sessions, found.ends),
+        "ignored": found.ignored,
+    }
+
+
+def columns(p: Columns) -> dict[str, object]:
     numbers = {
         name: np.where(np.isnan(column), np.nan, column).tobytes()
         for name, column in (("wall", p.wall_time), ("value", p.value))
@@ -37,10 +46,6 @@ def said(found: Scan) -> dict[str, object]:
         "tags": p.tags,
         "tag": (p.tag.dtype, p.tag.tobytes()),
         "step": (p.step.dtype, p.step.tobytes()),
-        "stop": (found.stop, found.offset, found.unchecked),
-        "odd": found.odd,
-        "signs": (found.sessions, found.ends),
-        "ignored": found.ignored,
     }
 
 
@@ -78,6 +83,71 @@ def test_broken_files_read_the_same(pair: Pair, mutations: range) -> None:
             pair.compare(data, maker.cuts(len(data)), maker.plugins())
         except AssertionError as error:
             raise AssertionError(f"seed {seed}: {error}") from error
+
+
+class Twins:
+    """One file that is looked into with a glimpse first, and without one."""
+
+    def __init__(self, fd: int) -> None:
+        path = f"/proc/self/fd/{fd}"
+        self.fd, self.now = fd, 1e9
+        self.cursors, self.plugins = (Cursor(path), Cursor(path)), (dict[str, str](), {})
+
+    def compare(self, data: bytes, grace: float) -> None:
+        """Look into the file as it is now; then nothing is to tell them apart."""
+        os.ftruncate(self.fd, len(data))
+        os.pwrite(self.fd, data, 0)
+        self.now += 400.0
+        a, b = self.cursors
+        [seen] = glimpsed([(a, self.plugins[0])])
+        ours = look(a, self.plugins[0], self.now, grace, seen)
+        theirs = look(b, self.plugins[1], self.now, grace)
+        assert a == b
+        assert list(self.plugins[0].items()) == list(self.plugins[1].items())
+        assert ours is not None
+        assert theirs is not None
+        for name in ("starts", "finished", "anew", "grown", "seen_at", "ailments"):
+            assert getattr(ours, name) == getattr(theirs, name)
+        assert columns(ours.points) == columns(theirs.points)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs files in memory with a path")
+def test_a_glimpse_of_a_broken_or_growing_file_brings_what_a_look_brings(
+    pair: Pair, mutations: range
+) -> None:
+    for seed in mutations:
+        maker = Maker(seed)
+        data, twins = maker.file(), Twins(pair.fd)
+        try:
+            for size in [*maker.cuts(len(data)), len(data), len(data)]:
+                twins.compare(data[:size], grace=600.0 * (seed % 3))
+            twins.compare(data[: len(data) // 2], 600.0)  # cut
+            twins.compare(b"x" + data[1:] + data, 600.0)  # and another file
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}: {error}") from error
+
+
+def test_a_glimpse_gives_up_what_needs_care(tmp_path: Path) -> None:
+    ok, late, fifo = GrowingFile(tmp_path, "ok"), GrowingFile(tmp_path, "late"), tmp_path / "fifo"
+    os.mkfifo(fifo)
+    ok.scalars("a", range(3))
+    late.scalars("a", range(3)).write(b"\1")
+    names = [ok.path, tmp_path / "none", fifo, tmp_path, late.path, ok.path]
+    open_before = set(Path("/proc/self/fd").iterdir())
+    seen = scan.glimpses([(str(name), 0, 0, {}) for name in names])
+    assert [one is not None for one in seen] == [True, False, False, False, False, True]
+    assert set(Path("/proc/self/fd").iterdir()) == open_before
+    for wrong in ([("a", 0, 0, {})], [(b"a", -1, 0, {})], [(b"a\0", 0, 0, {})], [()], 1):
+        with pytest.raises((TypeError, ValueError)):
+            scan._scan.glimpses(wrong)
+    assert scan.glimpses([]) == []
+
+
+def test_a_glimpse_of_many_files_keeps_to_its_bytes(tmp_path: Path) -> None:
+    body = b"".join(scalar("a", i, i) for i in range(90_000))
+    paths = [GrowingFile(tmp_path / f"r{i}").write(body).path for i in range(4)]
+    seen = scan.glimpses([(str(path), 0, 0, {}) for path in paths])
+    assert [one is not None for one in seen] == [True, False, False, False]
 
 
 def test_real_files_read_the_same_from_any_offset(pair: Pair, shared_dir: Path) -> None:

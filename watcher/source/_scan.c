@@ -15,17 +15,23 @@
 #include <Python.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { HEADER = 12, FRAME = 16, WHOLE = 32 << 10, MAX_RECORD = 64 << 20 };
 enum { FIRST_BLOCK = 64 << 10, BLOCK = 256 << 10, AFTER_LARGE = 16 << 10, WINDOW = 512 };
 enum { MAX_TENSOR = 4 << 10, LONGEST_TAG = 32 << 10, LONGEST_FORM = 1 << 10 };
 enum { HUGE_PAGE = 2 << 20 };
+enum { GLIMPSE = 4 << 20 }; /* bytes of all files of one glimpse */
+#ifdef __APPLE__
+#define st_mtim st_mtimespec
+#endif
 enum { MOST_HEAD = 20 }; /* bytes of a field before its content: two numbers */
 
 /* Keys of fields (number << 3 | wire type). */
@@ -1502,6 +1508,145 @@ static PyObject *scan(PyObject *module, PyObject *args)
     return found;
 }
 
+/* ------------------------------------------------------------------------ several files */
+
+/* A file to glimpse: where it is and how far it was read, then what was seen. */
+typedef struct {
+    const char *path;
+    PyObject *plugins;
+    long long offset;
+    uint32_t crc; /* as stored with the last record before the offset */
+    bool plain;   /* whether there is nothing out of the ordinary about it */
+    struct stat info;
+    Scanner scanner;
+} File;
+
+static bool read_checksum(Scanner *s, uint64_t end, uint32_t *crc)
+{
+    uint8_t stored[4];
+    if (end < 4 || read_at(s, stored, 4, end - 4) != 4)
+        return false;
+    *crc = load32(stored);
+    return true;
+}
+
+/* Open, ask, read (so many bytes at most) and close one file; without the GIL. */
+static void glimpse(File *f, uint64_t most)
+{
+    Scanner *s = &f->scanner;
+    uint32_t crc;
+    s->fd = open(f->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (s->fd < 0)
+        return;
+    if (fstat(s->fd, &f->info) == 0 && S_ISREG(f->info.st_mode)) {
+        s->size = (uint64_t)f->info.st_size;
+        f->plain = s->size >= s->begin && s->size - s->begin <= most &&
+                   (!s->begin || (read_checksum(s, s->begin, &crc) && crc == f->crc)) &&
+                   !take_records(s) && (s->stop == STOP_END || s->stop == STOP_ZEROS) &&
+                   (s->offset == s->begin || read_checksum(s, s->offset, &f->crc));
+    }
+    close(s->fd);
+}
+
+static PyObject *seen_of(PyObject *module, File *f)
+{
+    if (!f->plain)
+        Py_RETURN_NONE;
+    long long mtime = (long long)f->info.st_mtim.tv_sec * 1000000000 + f->info.st_mtim.tv_nsec;
+    return Py_BuildValue("(LLKKIN)", (long long)f->info.st_size, mtime,
+                         (unsigned long long)f->info.st_ino, (unsigned long long)f->info.st_dev,
+                         (unsigned)f->crc, results(module, &f->scanner));
+}
+
+PyDoc_STRVAR(glimpses_doc,
+             "glimpses(files)\n--\n\n"
+             "Open, scan and close several files without holding the GIL. A file is a tuple of\n"
+             "path (bytes), offset, the checksum stored before it, and plugins (a dict of its own).\n"
+             "Return for each a tuple (size, mtime_ns, inode, device, the checksum stored before\n"
+             "the new offset, what scan returns), or None if anything about it is out of the\n"
+             "ordinary: it cannot be read, is no regular file or not the one it was, is damaged,\n"
+             "or there was too much in those before it.");
+
+static bool read_files(PyObject *tuple, File *files, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        File *f = &files[i];
+        PyObject *item = PyTuple_GetItem(tuple, (Py_ssize_t)i);
+        if (!item || !PyArg_ParseTuple(item, "yLIO!:glimpses", &f->path, &f->offset, &f->crc,
+                                       &PyDict_Type, &f->plugins))
+            return false;
+        if (f->offset < 0) {
+            PyErr_SetString(PyExc_ValueError, "an offset must not be negative");
+            return false;
+        }
+        f->scanner = (Scanner){.unchecked = -1, .last = -1, .guess = -1, .want = FIRST_BLOCK};
+        f->scanner.begin = f->scanner.offset = (uint64_t)f->offset;
+        f->scanner.error = read_plugins(&f->scanner, f->plugins);
+        if (f->scanner.error == RAISED)
+            return false;
+    }
+    return true;
+}
+
+/* Glimpse one file after the other, each in the block of the one before. */
+static void glimpse_all(File *files, size_t count)
+{
+    uint64_t most = GLIMPSE;
+    take_spare(&files[0].scanner);
+    PyThreadState *thread = PyEval_SaveThread();
+    for (size_t i = 0; i < count; i++) {
+        Scanner *s = &files[i].scanner;
+        s->thread = thread;
+        if (!s->error && most)
+            glimpse(&files[i], most);
+        most -= files[i].plain ? s->size - s->begin : 0;
+        thread = s->thread;
+        if (s->error == RAISED)
+            break;
+        if (i + 1 < count) {
+            files[i + 1].scanner.data = s->data;
+            files[i + 1].scanner.room = s->room;
+            s->data = NULL;
+            s->room = 0;
+        }
+    }
+    PyEval_RestoreThread(thread);
+    leave_spare(&files[count - 1].scanner);
+}
+
+static PyObject *glimpses(PyObject *module, PyObject *given)
+{
+    PyObject *tuple = PySequence_Tuple(given); /* so that nobody takes a path away meanwhile */
+    if (!tuple)
+        return NULL;
+    size_t count = (size_t)PyTuple_Size(tuple);
+    File *files = calloc(count ? count : 1, sizeof *files);
+    PyObject *found = NULL;
+    if (!files) {
+        PyErr_NoMemory();
+    } else if (read_files(tuple, files, count)) {
+        if (count)
+            glimpse_all(files, count);
+        found = PyList_New((Py_ssize_t)count);
+        for (size_t i = 0; found && i < count; i++) {
+            bool raised = files[i].scanner.error == RAISED ||
+                          (files[i].plain && write_plugins(&files[i].scanner, files[i].plugins));
+            PyObject *seen = raised ? NULL : seen_of(module, &files[i]);
+            if (!seen || PyList_SetItem(found, (Py_ssize_t)i, seen)) {
+                Py_DECREF(found);
+                found = NULL;
+            }
+        }
+    }
+    for (size_t i = 0; files && i < count; i++)
+        release(&files[i].scanner);
+    free(files);
+    Py_DECREF(tuple);
+    return found;
+}
+
+/* ------------------------------------------------------------------------ grouping */
+
 /* Put points where their tags' ranks belong, in the order of recording within each tag; `next` holds
    where each rank's next point goes. */
 static void scatter(const Py_buffer *from, void **to, size_t *next)
@@ -1601,6 +1746,7 @@ static struct PyModuleDef module_def;
 
 static PyMethodDef methods[] = {
     {"scan", scan, METH_VARARGS, scan_doc},
+    {"glimpses", glimpses, METH_O, glimpses_doc},
     {"grouped", grouped, METH_VARARGS, grouped_doc},
     {"crc32c", crc32c, METH_VARARGS, crc32c_doc},
     {NULL, NULL, 0, NULL},

@@ -6,9 +6,7 @@ _Array = npt.NDArray[Any]
 
 CHECKSUM: str
 
-def scan(
-    fd: int, offset: int, size: int, plugins: dict[str, str]
-) -> tuple[
+_Found = tuple[
     tuple[str, ...],
     memoryview,
     memoryview,
@@ -21,7 +19,12 @@ def scan(
     list[tuple[int, int, int]],
     list[bytes],
     int,
-]: ...
+]
+
+def scan(fd: int, offset: int, size: int, plugins: dict[str, str]) -> _Found: ...
+def glimpses(
+    files: list[tuple[bytes, int, int, dict[str, str]]],
+) -> list[tuple[int, int, int, int, int, _Found] | None]: ...
 def grouped(
     tag: _Array, step: _Array, wall_time: _Array, value: _Array, rank: _Array
 ) -> tuple[list[int], memoryview, memoryview, memoryview]: ...

@@ -51,8 +51,8 @@ class Directory:
     mtime_ns: int = -1
     looks: int = 0
     racy: bool = True
-    files: frozenset[str] = frozenset()
-    subdirs: frozenset[str] = frozenset()
+    files: tuple[str, ...] = ()
+    subdirs: tuple[str, ...] = ()
     marker: str = ""
     active_until: WallTime = 0.0
 
@@ -162,7 +162,7 @@ class Tree:
         """A root that is one event file."""
         if not self.directories:
             path, name = os.path.split(self.root)
-            only = Directory(path, ".", os.path.realpath(path), files=frozenset({name}))
+            only = Directory(path, ".", os.path.realpath(path), files=(name,))
             self.directories[path] = only
             found.files.append((only, name))
 
@@ -214,14 +214,14 @@ class Tree:
 
     def _list(self, directory: Directory, found: Found, now: WallTime) -> None:
         """Compare a directory with what was in it before."""
-        files, subdirs, links, marker = set(), {}, {}, ""
+        files, subdirs, links, marker = list[str](), dict[str, str](), dict[str, str](), ""
         try:
             mtime_ns = os.stat(directory.path).st_mtime_ns
             with os.scandir(directory.path) as entries:
                 for entry in entries:
                     name = entry.name
                     if is_event_file(name) and self._readable(entry):
-                        files.add(name)
+                        files.append(name)
                     elif name in self.look.done_markers:
                         marker = name
                     elif entry.is_dir(follow_symlinks=False):
@@ -241,20 +241,20 @@ class Tree:
             self.stir(directory.path, now)
         directory.mtime_ns = mtime_ns
         directory.racy = now * 1e9 - mtime_ns < _RACY_NS
-        found.files += [(directory, name) for name in sorted(files - directory.files)]
+        found.files += [(directory, n) for n in sorted(set(files).difference(directory.files))]
         if marker != directory.marker:
             directory.marker = marker
             found.marked.append(directory)
-        for name in directory.subdirs - subdirs.keys() - links.keys():
+        before = set(directory.subdirs)
+        for name in before - subdirs.keys() - links.keys():
             gone = self.directories.get(os.path.join(directory.path, name))
             if gone is not None:
                 self._forget(gone, found)
-        for name in sorted(subdirs.keys() - directory.subdirs):
+        for name in sorted(subdirs.keys() - before):
             self._enter(subdirs[name], _below(directory.run, name), f"{directory.real}/{name}")
-        for name in sorted(links.keys() - directory.subdirs):
+        for name in sorted(links.keys() - before):
             self._links.append((links[name], _below(directory.run, name)))
-        directory.files = frozenset(files)
-        directory.subdirs = frozenset(subdirs) | frozenset(links)
+        directory.files, directory.subdirs = tuple(files), (*subdirs, *links)
 
     def _enter(self, path: str, run: str, real: str) -> None:
         """Put a directory in line, once, unless it is pruned."""
@@ -265,6 +265,7 @@ class Tree:
         if any(fnmatch.fnmatchcase(run, p) or fnmatch.fnmatchcase(name, p) for p in patterns):
             return
         if real not in self._seen:
+            real = path if real == path else real
             self._seen.add(real)
             self._new.append(Directory(path, run, real))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,7 +19,7 @@ from watcher.model import Ailment, Columns, Health, WallTime, no_points
 from watcher.source import events
 from watcher.source.framing import FRAME, HEADER, START, STOP, Scan, Stop, header_length
 from watcher.source.resync import fetch, goes_on, resync, sound, u32
-from watcher.source.scan import scan
+from watcher.source.scan import Glimpse, glimpses, scan
 
 _OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 _HEALTH = {
@@ -83,21 +84,39 @@ class News:
 
 
 _NOTHING = News()  # is new; not to be changed
+_Stat = tuple[int, int, int, int]  # size, mtime_ns, inode, device
 
 
-def look(cursor: Cursor, plugins: dict[str, str], now: WallTime, grace: float) -> News | None:
+def look(
+    cursor: Cursor,
+    plugins: dict[str, str],
+    now: WallTime,
+    grace: float,
+    glimpse: Glimpse | None = None,
+) -> News | None:
     """Read what is new; None if the path is not a regular file. Raises OSError.
+
+    A ``glimpse`` of it is taken as it is. Else:
 
     1. Open, fstat; a handle that went stale is opened once more.
     2. If the file shrank or its last record changed, begin anew.
     3. Scan; past damage that outlived ``grace``, go on with the next sound record.
     """
+    if glimpse is not None:
+        return _taken(cursor, glimpse, now)
     try:
         return _look(cursor, plugins, now, grace)
     except OSError as error:
         if error.errno != errno.ESTALE:
             raise
         return _look(cursor, plugins, now, grace)
+
+
+def glimpsed(files: Sequence[tuple[Cursor, dict[str, str]]]) -> list[Glimpse | None]:
+    """Read several files at once, each with plugins of its own; None where care is called for."""
+    plain = [(c, plugins) for c, plugins in files if c.stuck_since is None]
+    seen = iter(glimpses([(c.path, c.offset, c.crc, plugins) for c, plugins in plain]))
+    return [next(seen) if cursor.stuck_since is None else None for cursor, _ in files]
 
 
 def due(cursor: Cursor, now: WallTime, grace: float) -> bool:
@@ -117,36 +136,57 @@ def _look(cursor: Cursor, plugins: dict[str, str], now: WallTime, grace: float) 
         info = os.fstat(fd)
         if not stat.S_ISREG(info.st_mode):
             return None
-        if not cursor.first_look and _unchanged(cursor, info) and not unsettled(cursor):
+        seen = (info.st_size, info.st_mtime_ns, info.st_ino, info.st_dev)
+        if not cursor.first_look and _unchanged(cursor, seen) and not unsettled(cursor):
             return _NOTHING
-        news = News()
-        if cursor.size >= 0 and not _same(fd, cursor, info.st_size):
-            news.anew = True
+        anew = cursor.size >= 0 and not _same(fd, cursor, info.st_size)
+        if anew:
             _restart(cursor)
-        if cursor.first_look:
-            news.seen_at = min(now, info.st_mtime)
-        else:
-            news.seen_at = now
-        news.grown = info.st_size != cursor.size
-        if cursor.first_look or not _unchanged(cursor, info):
-            cursor.changed_at = news.seen_at
+        news = _seen(cursor, seen, now)
+        news.anew = anew
         if info.st_size > cursor.offset:
             _read(fd, info.st_size, cursor, plugins, news, now, grace)
-        cursor.size, cursor.mtime_ns = info.st_size, info.st_mtime_ns
-        cursor.inode, cursor.device = info.st_ino, info.st_dev
-        cursor.first_look = False
+        _note(cursor, seen)
         return news
     finally:
         os.close(fd)
 
 
-def _unchanged(cursor: Cursor, info: os.stat_result) -> bool:
-    return (
-        info.st_size == cursor.size
-        and info.st_mtime_ns == cursor.mtime_ns
-        and info.st_ino == cursor.inode
-        and info.st_dev == cursor.device
-    )
+def _taken(cursor: Cursor, glimpse: Glimpse, now: WallTime) -> News:
+    """Take what a glimpse brought: it ends with a whole record, or before zeros."""
+    seen = (glimpse.size, glimpse.mtime_ns, glimpse.inode, glimpse.device)
+    if not cursor.first_look and _unchanged(cursor, seen):
+        return _NOTHING
+    news, found = _seen(cursor, seen, now), glimpse.found
+    if glimpse.size > cursor.offset:
+        news.points = joined((_signs(found, news, 0),))
+        cursor.ignored += found.ignored + len(found.points) - len(news.points)
+        cursor.points += len(news.points)
+        if found.offset != cursor.offset:
+            _advance(cursor, found.offset, glimpse.crc)
+            cursor.unchecked = found.unchecked
+    _note(cursor, seen)
+    return news
+
+
+def _seen(cursor: Cursor, seen: _Stat, now: WallTime) -> News:
+    """Begin the news with what fstat said."""
+    size, mtime_ns, _, _ = seen
+    news = News(seen_at=min(now, mtime_ns / 1e9) if cursor.first_look else now)
+    news.grown = size != cursor.size
+    if cursor.first_look or not _unchanged(cursor, seen):
+        cursor.changed_at = news.seen_at
+    return news
+
+
+def _note(cursor: Cursor, seen: _Stat) -> None:
+    """Remember what fstat said, once everything up to there was read."""
+    cursor.size, cursor.mtime_ns, cursor.inode, cursor.device = seen
+    cursor.first_look = False
+
+
+def _unchanged(cursor: Cursor, seen: _Stat) -> bool:
+    return seen == (cursor.size, cursor.mtime_ns, cursor.inode, cursor.device)
 
 
 def whole(path: str, offset: int, plugins: dict[str, str]) -> Columns:
@@ -176,7 +216,12 @@ def _same(fd: int, cursor: Cursor, size: int) -> bool:
     """Whether the file still ends, at the cursor, with the record we read last."""
     if size < cursor.offset:
         return False
-    return cursor.offset == 0 or u32(fd, max(0, cursor.offset - 4)) == cursor.crc
+    return cursor.offset == 0 or _stored(fd, cursor.offset) == cursor.crc
+
+
+def _stored(fd: int, offset: int) -> int:
+    """Return the checksum that stands before ``offset``."""
+    return u32(fd, max(0, offset - 4))
 
 
 def _read(
@@ -199,7 +244,7 @@ def _read(
         count += len(points)
         moved = found.offset != cursor.offset
         if moved:
-            _advance(fd, cursor, found.offset)
+            _advance(cursor, found.offset, _stored(fd, found.offset))
             cursor.unchecked = found.unchecked
         if found.stop in (Stop.END, Stop.ZEROS):
             cursor.stuck_since = None
@@ -210,8 +255,8 @@ def _read(
     cursor.points += count
 
 
-def _advance(fd: int, cursor: Cursor, offset: int) -> None:
-    cursor.offset, cursor.crc = offset, u32(fd, max(0, offset - 4))
+def _advance(cursor: Cursor, offset: int, crc: int) -> None:
+    cursor.offset, cursor.crc = offset, crc
     cursor.stuck_since, cursor.searched, cursor.reported = None, 0, False
     cursor.unchecked = -1
 
@@ -289,7 +334,7 @@ def _pass(
 
 
 def _skip(fd: int, size: int, cursor: Cursor, news: News, lost: int, to: int, what: str) -> bool:
-    _advance(fd, cursor, to)
+    _advance(cursor, to, _stored(fd, to))
     cursor.skipped += to - lost
     detail = f"skipped {to - lost} bytes at byte {lost}: {what}"
     news.ailments.append(Ailment(cursor.path, Health.DAMAGED, detail, to - lost))

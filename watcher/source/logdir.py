@@ -32,6 +32,7 @@ from watcher.model import (
     no_points,
 )
 from watcher.source import follow
+from watcher.source.ahead import Visit, made, threads_for
 from watcher.source.discover import (
     DONE_MARKERS,
     LONGEST_PAUSE,
@@ -126,6 +127,7 @@ class _Root:
         self.hot: dict[str, WallTime] = {}
         self.trouble: dict[str, _Trouble] = {}
         self.skew = Skew()
+        self.threads = threads_for(path)
 
 
 class Logdir:
@@ -204,10 +206,13 @@ class Logdir:
                     break
             if unlisted:
                 yield RunKey(root.path, "."), {}, unlisted
-            for path in sorted(root.runs):
-                run, ailments = root.runs[path], list[Ailment]()
-                news = self._read(root, run, sorted(run.cursors, key=file_order), now, ailments)
-                yield run.key, news, ailments
+            visits = (
+                _visit(root.runs[path], root.runs[path].cursors) for path in sorted(root.runs)
+            )
+            for visit in made(visits, root.threads, now, self._options.corrupt_grace):
+                ailments = list[Ailment]()
+                news = self._brought(root, visit, now, ailments)
+                yield root.runs[visit.run].key, news, ailments
 
     # ---------------------------------------------------------------- discovery
 
@@ -243,12 +248,39 @@ class Logdir:
     def _grown(
         self, root: _Root, now: WallTime, ailments: list[Ailment]
     ) -> tuple[list[tuple[_Run, dict[str, News]]], list[Batch]]:
-        """Ask each known file that does not rest for its size; read those that changed."""
+        """Read what changed, within the budget; the next poll goes on behind it."""
         grown: list[tuple[_Run, dict[str, News]]] = []
         missing: set[str] = set()
-        options = self._options
-        points, limit, grace = 0, options.points_per_poll, options.corrupt_grace
-        longest = options.longest_rest
+        left = self._options.points_per_poll
+        last = None
+
+        def within_budget() -> Iterator[Visit]:
+            nonlocal left, last
+            for visit in self._changed(root, now, missing, ailments):
+                yield visit
+                last = visit.run
+                if not (root.runs[last].attempts or any(visit.known.values())):
+                    left -= _FIRST_SIGHT  # its windows are made, which costs more than its points
+                if left <= 0:
+                    self.behind = True
+                    return
+
+        visits = within_budget()
+        for visit in made(visits, root.threads, now, self._options.corrupt_grace):
+            news = self._brought(root, visit, now, ailments)
+            if news:
+                grown.append((root.runs[visit.run], news))
+                left -= sum(len(n.points) for n in news.values())
+            root.runs[visit.run].asked_at = now
+        if self.behind and last is not None:
+            self._put_last(root, last)
+        return grown, self._missing(root, missing, now, ailments)
+
+    def _changed(
+        self, root: _Root, now: WallTime, missing: set[str], ailments: list[Ailment]
+    ) -> Iterator[Visit]:
+        """Ask each known file that does not rest for its size; yield those that changed."""
+        grace, longest = self._options.corrupt_grace, self._options.longest_rest
         ask, hot, trouble = os.stat, root.hot, root.trouble
         for run in root.runs.values():
             if 0 < run.rests_until - now <= longest:  # more, and the clock was set back
@@ -289,46 +321,27 @@ class Logdir:
             if quiet and not changed:
                 run.rest(now, longest)
             if changed:
-                first = not run.attempts and run.cursors[changed[0]].first_look
-                if len(changed) > 1:
-                    changed.sort(key=file_order)
-                news = self._read(root, run, changed, now, ailments)
-                if news:
-                    grown.append((run, news))
-                    points += sum(len(n.points) for n in news.values())
-                if first:  # its windows are made, which costs more than its points
-                    points += _FIRST_SIGHT
-                if points >= limit:
-                    self.behind = True
-                    self._put_last(root, run)
-                    break
-            run.asked_at = now
-        return grown, self._missing(root, missing, now, ailments)
+                yield _visit(run, changed)
+            else:
+                run.asked_at = now
 
-    def _put_last(self, root: _Root, last: _Run) -> None:
+    def _put_last(self, root: _Root, last: str) -> None:
         """Begin the next poll after this run, so that each has its turn."""
         paths = list(root.runs)
-        turn = paths.index(last.path) + 1
+        turn = paths.index(last) + 1
         root.runs = {path: root.runs[path] for path in paths[turn:] + paths[:turn]}
 
-    def _read(
-        self,
-        root: _Root,
-        run: _Run,
-        names: Iterable[str],
-        now: WallTime,
-        ailments: list[Ailment],
+    def _brought(
+        self, root: _Root, visit: Visit, now: WallTime, ailments: list[Ailment]
     ) -> dict[str, News]:
-        """Look into files of one run; one bad file does not stop the others."""
+        """Take what a visit brought; return what is news."""
         found: dict[str, News] = {}
-        for name in names:
-            cursor = run.cursors[name]
-            known = not cursor.first_look
-            try:
-                news = follow.look(cursor, run.plugins, now, self._options.corrupt_grace)
-            except OSError as error:
+        run = root.runs[visit.run]
+        for name, news in visit.brought.items():
+            cursor = visit.cursors[name]
+            if isinstance(news, OSError):
                 root.hot.pop(cursor.path, None)
-                self._failed(root, cursor.path, error, now, ailments)
+                self._failed(root, cursor.path, news, now, ailments)
                 continue
             root.trouble.pop(cursor.path, None)
             if news is None:
@@ -340,7 +353,7 @@ class Logdir:
                 run.stirred_at = now
                 if news.finished is not None:
                     run.finished[name] = news.finished
-                if known:
+                if visit.known[name]:
                     if len(news.points):
                         newest = float(news.points.wall_time[-1])
                         root.skew.take(newest, run.asked_at, now)
@@ -514,6 +527,11 @@ def _unreadable(root: str, why: str) -> str:
     if not Path(root).exists():
         return f"{root}: no such directory or event file; give the directory that holds the runs"
     return f"{root}: cannot be read: {why}"
+
+
+def _visit(run: _Run, names: Iterable[str]) -> Visit:
+    ordered = sorted(names, key=file_order)
+    return Visit(run.path, {name: run.cursors[name] for name in ordered}, run.plugins)
 
 
 def _streams(run: _Run) -> list[int]:

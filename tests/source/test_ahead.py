@@ -1,0 +1,143 @@
+"""Many run directories at once, in order."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.source.growing import GrowingFile
+from watcher.source import ahead
+from watcher.source.ahead import Visit, made
+from watcher.source.follow import Cursor, News, look
+from watcher.source.mounts import is_network
+
+NOW, GRACE = 1e9, 600.0
+
+
+def visits(paths: list[Path]) -> list[Visit]:
+    return [Visit(str(path), {path.name: Cursor(str(path))}, {}) for path in paths]
+
+
+def files(tmp_path: Path, count: int, points: int = 3) -> list[Path]:
+    return [GrowingFile(tmp_path / f"r{i}").scalars("a", range(i, i + points)).path
+            for i in range(count)]  # fmt: skip
+
+
+@pytest.mark.parametrize("threads", [1, 2, 16])
+def test_visits_come_in_their_order_with_what_each_brought(tmp_path: Path, threads: int) -> None:
+    paths = files(tmp_path, 200)
+    found = list(made(visits(paths), threads, NOW, GRACE))
+    assert [visit.run for visit in found] == [str(path) for path in paths]
+    for i, visit in enumerate(found):
+        (news,) = visit.brought.values()
+        assert isinstance(news, News)
+        assert news.points.step.tolist() == [i, i + 1, i + 2]
+        assert visit.cursors[paths[i].name].offset == paths[i].stat().st_size
+        assert len(visit) == 3
+
+
+def test_a_file_that_cannot_be_read_stops_no_other(tmp_path: Path) -> None:
+    paths = files(tmp_path, 60)
+    for path in paths[::7]:
+        path.unlink()
+    found = list(made(visits(paths), 2, NOW, GRACE))
+    failed = [i for i, visit in enumerate(found)
+              if isinstance(*visit.brought.values(), FileNotFoundError)]  # fmt: skip
+    assert failed == list(range(0, 60, 7))
+
+
+def test_several_files_of_a_run_are_read_one_after_the_other(tmp_path: Path) -> None:
+    """What an earlier file says of a tag's plugin is known to the later ones."""
+    many = [tmp_path / f"r{i}" for i in range(40)]
+    line = []
+    for directory in many:
+        names = [f"events.out.tfevents.{n}" for n in (1, 2)]
+        cursors = {n: Cursor(str(GrowingFile(directory, n).scalars("a", range(2)).path))
+                   for n in names}  # fmt: skip
+        line.append(Visit(str(directory), cursors, {}))
+    assert [list(v.brought) for v in made(line, 2, NOW, GRACE)] == [
+        ["events.out.tfevents.1", "events.out.tfevents.2"]
+    ] * 40
+
+
+def test_little_is_read_ahead_of_what_is_taken_where_runs_are_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ahead, "_ENOUGH", 10)
+    drawn = 0
+
+    def line() -> Iterator[Visit]:
+        nonlocal drawn
+        for visit in visits(files(tmp_path, 60, points=20)):
+            drawn += 1
+            yield visit
+
+    for taken, _ in enumerate(made(line(), 2, NOW, GRACE), 1):
+        assert drawn - taken <= 4
+    assert taken == 60
+
+
+def test_as_many_are_visited_at_once_as_there_are_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = threading.Barrier(4)
+
+    def waits(cursor: Cursor, *rest: Any) -> News | None:
+        if threading.current_thread() is not threading.main_thread():
+            here.wait(30)  # breaks unless four come
+        return look(cursor, *rest)
+
+    monkeypatch.setattr(ahead, "_CHUNK", 1)
+    monkeypatch.setattr("watcher.source.follow.look", waits)
+    assert len(list(made(visits(files(tmp_path, 8 + 40)), 4, NOW, GRACE))) == 48
+
+
+MOUNTS = """\
+sysfs /sys sysfs rw 0 0
+/dev/sda1 / ext4 rw 0 0
+filer:/vol /data nfs4 rw,hard 0 0
+tmpfs /data/scratch tmpfs rw 0 0
+host:/a /odd\\040name lustre rw 0 0
+sshfs /home/me/far fuse.sshfs rw 0 0
+automount /net autofs rw 0 0
+filer:/n /net nfs rw 0 0
+short
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "network"),
+    [
+        ("/data", True),
+        ("/data/runs/a", True),
+        ("/database", False),
+        ("/data/scratch/run", False),
+        ("/odd name/run", True),
+        ("/home/me/far", True),
+        ("/home/me", False),
+        ("/net/x", True),
+        ("/", False),
+    ],
+)
+def test_a_network_mount_is_told_by_the_kernels_list(
+    tmp_path: Path, path: str, network: bool
+) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text(MOUNTS)
+    assert is_network(path, mounts) is network
+    assert not is_network(path, tmp_path / "none")
+
+
+def test_a_relative_path_is_taken_from_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text(f"filer:/x {tmp_path} nfs rw 0 0\n")
+    monkeypatch.chdir(tmp_path)
+    assert is_network("logs", mounts)
+    assert not is_network(os.fspath(tmp_path.parent), mounts)

@@ -1,0 +1,96 @@
+"""Look into many run directories, several at once, and take what they brought in order.
+
+A file on a network mount keeps its reader waiting, and on a local disk one core can scan while
+another settles what came before: so chunks of visits are given to a few threads. Only a little is
+read ahead of what is taken, so that memory stays bounded.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import chain, islice
+
+from watcher.model import WallTime
+from watcher.source import follow
+from watcher.source.follow import Cursor, News
+from watcher.source.mounts import is_network
+
+_CHUNK = 32  # visits that a thread makes at a time
+_ENOUGH = 100_000  # points, after which it hands over what it has
+_FEW = 8  # so many visits are not worth a thread
+_LOCAL, _REMOTE = min(os.cpu_count() or 1, 8), 16  # threads
+
+
+@dataclass(slots=True)
+class Visit:
+    """Files of one run directory that are to be looked into, and what they brought, in order."""
+
+    run: str  # its path
+    cursors: dict[str, Cursor]  # by file name
+    plugins: dict[str, str]
+    known: dict[str, bool] = field(init=False)  # whether it was looked into before
+    brought: dict[str, News | OSError | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Note what is known already: looking changes it."""
+        self.known = {name: not cursor.first_look for name, cursor in self.cursors.items()}
+
+    def __len__(self) -> int:
+        """Count the points it brought."""
+        return sum(len(news.points) for news in self.brought.values() if isinstance(news, News))
+
+
+def threads_for(root: str) -> int:
+    """Return how many threads read well from there."""
+    return _REMOTE if is_network(root) else _LOCAL
+
+
+def made(visits: Iterable[Visit], threads: int, now: WallTime, grace: float) -> Iterator[Visit]:
+    """Make the visits; yield each in its turn. Never raises for what is wrong with a file.
+
+    ``visits`` is drawn from as far as is read ahead, and whatever was drawn is yielded.
+    """
+    line, count, points = iter(visits), 0, 0
+    for visit in islice(line, _FEW):
+        _make([visit], now, grace)
+        count, points = count + 1, points + len(visit)
+        yield visit
+    if (following := next(line, None)) is None:
+        return
+    line = chain([following], line)
+    with ThreadPoolExecutor(threads, "reader") as pool:
+        under_way: deque[tuple[list[Visit], Future[int]]] = deque()
+        while True:
+            size = max(1, min(_CHUNK, _ENOUGH * count // max(points, 1)))
+            while len(under_way) <= threads and (chunk := list(islice(line, size))):
+                under_way.append((chunk, pool.submit(_make, chunk, now, grace)))
+            if not under_way:
+                return
+            chunk, future = under_way.popleft()
+            done = future.result()
+            if rest := chunk[done:]:
+                under_way.appendleft((rest, pool.submit(_make, rest, now, grace)))
+            for visit in chunk[:done]:
+                count, points = count + 1, points + len(visit)
+                yield visit
+
+
+def _make(visits: Sequence[Visit], now: WallTime, grace: float) -> int:
+    """Make visits until they brought enough; return how many."""
+    seen = follow.glimpsed([(next(iter(v.cursors.values())), v.plugins) for v in visits])
+    points = 0
+    for i, (visit, glimpse) in enumerate(zip(visits, seen, strict=True)):
+        if points >= _ENOUGH and glimpse is None:
+            return i
+        for name, cursor in visit.cursors.items():
+            try:
+                visit.brought[name] = follow.look(cursor, visit.plugins, now, grace, glimpse)
+            except OSError as error:
+                visit.brought[name] = error
+            glimpse = None  # what the first file said of the tags counts for the others
+        points += len(visit)
+    return len(visits)
