@@ -121,3 +121,47 @@ def test_a_handful_of_points_of_a_warm_up_says_nothing():
     goes_on = [*value, 6.1, 7.0, 8.2, 9.1, 10.4, 12.0, 13.1]
     warm = np.linspace(1e-5, 1e-4, 14)
     assert say(detect, RULE, value=goes_on, lr=warm).status is Status.BREACH
+
+
+def test_an_explosion_is_found_however_steep_it_is_and_whatever_it_left_behind():
+    """Curves of real trainings whose learning rate was raised a hundredfold."""
+    fell = [3.142, 0.664, 0.391, 0.248, 0.209, 0.176, 0.2, 0.163, 0.102, 0.114, 0.139, 0.123]
+    grows = [*fell, 1.7e9, 3.5e20, 5.2e31, 2.6e41, 7.2e51]
+    assert say(detect, RULE, value=grows[:14]).status is Status.BREACH
+    assert say(detect, RULE, value=grows, lr=[0.06] * 12 + [18.0] * 5).status is Status.BREACH
+    stuck = [0.065, 0.011, 0.008, 0.006, 0.004, 0.005, 0.004, 0.003, 0.001, 2e50, 2e23, 2.97, 2.95]
+    assert say(detect, RULE, value=stuck[:11]).status is Status.BREACH
+    assert say(detect, RULE, value=stuck).status is Status.BREACH
+    for n in (100, 400):  # the mean over a few points does not lose them
+        long = [*np.linspace(1, 0.1, n), 2e50, *[3.0] * 20]
+        assert say(detect, RULE, value=long).status is Status.BREACH
+
+
+def test_a_step_down_from_a_spike_is_no_descent():
+    value = [0.91, 0.54, 0.48, 0.45, 0.42, 0.41, 0.37, 0.35, 0.34, 2189.0, 3.3, 0.87, 0.98, 1.07]
+    assert say(detect, RULE, value=value).status is Status.BREACH
+    assert say(detect, RULE, value=value).best == 9
+
+
+def test_validation_that_rises_as_well_halves_what_is_asked_of_a_short_curve():
+    train = [
+        0.95,
+        0.87,
+        0.82,
+        0.74,
+        0.71,
+        0.64,
+        0.62,
+        0.56,
+        0.56,
+        0.51,
+        0.52,
+        0.5,
+        0.75,
+        0.76,
+        0.78,
+    ]
+    val = [1.3, 0.9, 0.7, 0.6, 0.56, 0.52, 0.5, 0.5, 0.49, 0.48, 0.48, 0.47, 0.75, 0.72, 0.74]
+    assert say(detect, RULE, value=train).status is Status.OK
+    assert say(detect, RULE, value=train, val=[*val[:12], 0.49, 0.5, 0.48]).status is Status.OK
+    assert say(detect, RULE, value=train, val=val).status is Status.BREACH

@@ -29,4 +29,5 @@ def test_an_exploded_first_value_is_no_start(rest, jump):
     value = np.array([rest[0] + jump, *rest])
     wide = 10 * float(np.ptp(value[1:]))
     fall = float(value[0] - value[1])
-    assert opening(value) == int(len(value) >= 4 and fall > 0 and fall > wide > 0)
+    far = len(value) >= 4 and value[0] > 5 * value[1]
+    assert opening(value) == int(far and fall > wide > 0)

@@ -70,7 +70,24 @@ def test_heavy_tails_that_were_there_before_say_nothing(seed):
 
 
 def test_too_few_points_are_unknown():
-    assert say(detect, RULE, value=[*descent()[:20], 50.0]).status is Status.UNKNOWN
+    assert say(detect, RULE, value=[*descent()[:9], 50.0]).status is Status.UNKNOWN
+
+
+def test_of_few_points_a_jump_to_more_than_double_is_a_spike_and_less_is_not():
+    value = [1.515, 0.91, 0.523, 0.525, 0.516, 0.532, 0.483, 0.472, 0.538, 0.396, 0.452, 0.591]
+    value += [0.528, 0.407, 0.427, 0.489]
+    lr = [0.1] * 17
+    assert say(detect, RULE, value=[*value, 2.0]).status is Status.BREACH
+    assert say(detect, RULE, value=[*value, 0.8]).status is Status.OK
+    assert say(detect, RULE, value=[*value, 0.8], lr=lr).status is Status.OK
+
+
+@pytest.mark.parametrize("n", [12, 18, 24, 30])
+def test_short_noisy_curves_say_nothing(n):
+    for seed in range(60):
+        value = (0.4 + 2 * np.exp(-np.arange(n) / 6)) * noise(n, 0.1, seed)
+        assert all(say(detect, RULE, value=value[:k]).status is not Status.BREACH
+                   for k in range(11, n + 1))  # fmt: skip
 
 
 def test_reinforcement_and_adversarial_runs_are_left_alone():

@@ -5,7 +5,7 @@ import pytest
 
 from tests.detectors.curves import looks, noise, say
 from watcher.detectors.underfitting import Underfitting, detect
-from watcher.model import Status
+from watcher.model import Severity, Status
 
 RULE = Underfitting()
 
@@ -32,6 +32,15 @@ def test_a_good_fit_a_wide_gap_and_a_loss_still_falling_are_well():
     assert say(detect, RULE, train=high, val=high * 1.3).status is Status.OK
     falling = 2.3 * np.linspace(1, 0.7, n)
     assert say(detect, RULE, train=falling, val=falling).status is Status.OK
+
+
+def test_a_first_epoch_that_learns_nearly_everything_is_no_underfitting():
+    floor = 0.3 * (1 + 0.04 * np.exp(-np.linspace(0, 9, 40)))
+    train, val = np.r_[0.9, floor], np.r_[0.91, 1.05 * floor]
+    assert looks(detect, RULE, train=train, val=val)[41].status is Status.OK
+    far = np.r_[400.0, level(40, 0.85, 0.003, 1)]
+    said = say(detect, RULE, train=far, val=far)
+    assert (said.status, said.severity) == (Status.BREACH, Severity.INFO)
 
 
 def test_a_target_decides_what_is_high():

@@ -31,6 +31,9 @@ LIKELY = (31.82, 6.965, 4.541, 3.747, 3.365, 3.143, 2.998, 2.896)
 # The 5 % point, as is usual for ruling something out (a test of equivalence).
 USUAL = (6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860)
 
+EXPLODED = (
+    5.0  # times the second value: what a first epoch learns is less (0.9 to 0.3, 2.3 to 0.5)
+)
 ANNEALED = 0.1  # a learning rate under this part of its peak is at the end of its schedule
 
 
@@ -105,10 +108,11 @@ def mean(values: Floats) -> float:
 def opening(values: Floats) -> int:
     """Return the index of the first value that counts as the start: 1 after an exploded first.
 
-    A first value that stands further above the second than ten times the whole range of all the
-    others (uninitialised scale, a mean over an exploding first epoch) says nothing of the task.
+    A first value that is ``EXPLODED`` times the second, and stands further above it than ten times
+    the whole range of all the others (uninitialised scale, a mean over an exploding first epoch),
+    says nothing of the task. A smaller fall is what a first epoch may well learn.
     """
-    if len(values) < 4 or values[0] <= values[1]:
+    if len(values) < 4 or values[0] <= EXPLODED * values[1]:
         return 0
     fall, second = float(values[0] - values[1]), values[1]
     if fall <= 10 * max(abs(values[-1] - second), abs(values[len(values) // 2] - second)):

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
 
 from watcher.detectors import Inputs, detector
 from watcher.detectors._noise import SHORT, median, spread
@@ -24,6 +25,9 @@ from watcher.series import Window
 
 FEW = 12  # points: fewer have no noise to speak of, only a shape
 NOTHING = 1e-5  # of the first loss: what lies below has been learned to the last digit
+FAR = 10.0  # times its first value: no start of a training goes there and comes back
+CALM = 8  # points before the rise from which on they alone say what noise there was
+AGREED = 0.5  # of the factor, where validation rose as well: its noise is another's
 CLEAN = 0.05  # of a rise: the most that so short a curve may have stepped up before it
 LONG = 64  # points: more are judged as batches; a spike may last some of them
 
@@ -69,9 +73,7 @@ def detect(inputs: Inputs, params: Divergence, now: WallTime) -> Verdict:
         return UNKNOWN
     width = max(1, n // 40)
     calm = _without_dips(value) if n >= SHORT else value
-    total = np.zeros(n + 1)
-    calm.cumsum(out=total[1:])
-    smooth = (total[width:] - total[:-width]) / width
+    smooth = _means(calm, width)
     if not (math.isfinite(smooth.sum()) or np.isfinite(smooth).all()):
         return UNKNOWN  # sums beyond what a float can hold
     low = int(smooth.argmin())
@@ -87,18 +89,22 @@ def detect(inputs: Inputs, params: Divergence, now: WallTime) -> Verdict:
     if n < SHORT:  # a handful of points: whatever the learning rate did, only what anyone sees
         part = max(part, params.part_blind)
         change = np.diff(value)
-        if rise <= -float(change.min()):
+        if low and rise <= -float(change[:low].min()):
             return OK  # less than a single step of the descent
         before = change[:low].max() if low else 0.0
-        if n < FEW and (float(change[-3:].min()) <= 0 or float(before) > CLEAN * rise):
+        lost = _all_is_lost(value, inputs.get("val"))
+        if n < FEW and not lost and (change[-3:].min() <= 0 or before > CLEAN * rise):
             return OK  # of a dozen points only a turn without a step back is sure
+    else:
+        lost = False
+    factor = params.factor * (1 + params.few / n if n >= FEW else 1)
+    if n < LONG and _validation_agrees(inputs.get("val"), int(step[low]), part):
+        factor *= AGREED
     stays = max(width, 2 if n < SHORT else 3 if n < LONG else 6)
-    error = spread(value) * math.sqrt(2 / width)
-    if (
-        rise <= part * level
-        or rise <= params.factor * (1 + params.few / n if n >= FEW else 1) * error
-        or float(value[-stays:].min()) <= base + 0.35 * rise
-    ):
+    error = spread(value[: low + 1] if low >= CALM else value) * math.sqrt(2 / width)
+    error = 0.0 if lost else error
+    asked = max(part * level, factor * error)
+    if rise <= asked or float(value[-stays:].min()) <= base + min(0.35 * rise, asked):
         return OK
     if rise <= params.again * _came_back(smooth, low):
         return OK
@@ -111,12 +117,48 @@ def detect(inputs: Inputs, params: Divergence, now: WallTime) -> Verdict:
     return _finding(inputs, step, value, smooth, width, near)
 
 
+def _means(value: Floats, width: int) -> Floats:
+    """Return the mean of each ``width`` values in a row."""
+    if width == 1:
+        return value
+    if float(np.abs(value).max()) > 1e9 * float(np.abs(value[-width:]).max()):
+        exact: Floats = sliding_window_view(value, width).mean(axis=1)
+        return exact  # a running sum would lose them
+    total = np.zeros(len(value) + 1)
+    value.cumsum(out=total[1:])
+    means: Floats = (total[width:] - total[:-width]) / width
+    return means
+
+
 def _without_dips(value: Floats) -> Floats:
     """Return the median of each point and its neighbours: a lone low point is no best."""
     left, here, right = value[:-2], value[1:-1], value[2:]
     calm = value.copy()
     np.maximum(np.minimum(left, here), np.minimum(np.maximum(left, here), right), out=calm[1:-1])
     return calm
+
+
+def _all_is_lost(value: Floats, val: Window | None) -> bool:
+    """Whether a short curve is above where it began: far above, or validation is so as well."""
+    first = abs(float(value[0]))
+    if float(value[-2:].min()) > FAR * first:
+        return True
+    if val is None or float(value[-3:].min()) <= first:
+        return False
+    _, said = val.finite_curve
+    return len(said) >= 4 and float(said[-2:].min()) > abs(float(said[0]))
+
+
+def _validation_agrees(val: Window | None, since: int, part: float) -> bool:
+    """Whether each evaluation since then, two at least, is that part above the best before."""
+    if val is None or len(val) < 4:
+        return False
+    step, value = val.finite_curve
+    at = int(np.searchsorted(step, since, side="right"))
+    if at < 1 or len(value) < at + 2:
+        return False
+    best = float(value[:at].min())
+    return best > 0 and float(value[at:].min()) > (1 + part) * best
 
 
 def _came_back(smooth: Floats, low: int) -> float:

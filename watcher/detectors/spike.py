@@ -34,6 +34,8 @@ class Spike:
     lifts a loss by up to a third), beyond ``small_factor`` spreads: half the level is much to a
     noisy loss, a tenth is much to a calm one.
     ``lasts``: points after which it is no spike any more: it came back, or it is a divergence.
+    ``few``: points before it that will do where there are no more; then ``few_rise`` is asked, for
+    few points know little of their own noise.
     """
 
     context: int = 48
@@ -44,6 +46,8 @@ class Spike:
     small_rise: float = 0.1
     small_factor: float = 15.0
     lasts: int = 8
+    few: int = 10
+    few_rise: float = 1.0
 
 
 def _excess(rows: Floats, params: Spike, *, steady: bool) -> Floats:
@@ -53,16 +57,20 @@ def _excess(rows: Floats, params: Spike, *, steady: bool) -> Floats:
     learning rate is known, and did not rise. Where the first half of the points before lies
     wholly above the second, it is the descent, and tells nothing of what is usual by now.
     """
-    excess = _excess_of(rows, params, steady=steady)
+    short = rows.shape[1] <= params.least
+    excess = _excess_of(rows, params, steady=steady, short=short)
     half = (rows.shape[1] - 1) // 2
+    if short:
+        lately = rows[:, -1 - max(params.few - 2, half) :]
+        return np.maximum(excess, _excess_of(lately, params, steady=steady, short=True))
     falls = np.flatnonzero(_medians(rows[:, :half]) > rows[:, half:-1].max(axis=1))
     if len(falls):
-        later = _excess_of(rows[falls, half:], params, steady=steady)
+        later = _excess_of(rows[falls, half:], params, steady=steady, short=False)
         excess[falls] = np.maximum(excess[falls], later)
     return excess
 
 
-def _excess_of(rows: Floats, params: Spike, *, steady: bool) -> Floats:
+def _excess_of(rows: Floats, params: Spike, *, steady: bool, short: bool) -> Floats:
     """Return ``_excess`` as the whole row has it."""
     logs = rows.min(axis=1) > 0
     if logs.all():
@@ -78,9 +86,10 @@ def _excess_of(rows: Floats, params: Spike, *, steady: bool) -> Floats:
     spread = 1.4826 * _medians(np.abs(away))
     covered = past.max(axis=1) - past.min(axis=1)
     unit = np.maximum(np.abs(late), covered)
-    level = np.where(logs, math.log1p(params.rise), params.rise * unit)
+    least = params.few_rise if short else params.rise
+    level = np.where(logs, math.log1p(least), least * unit)
     asked = np.maximum(np.maximum(params.factor * spread, params.beyond * away.max(axis=1)), level)
-    if steady:
+    if steady and not short:
         level = np.where(logs, math.log1p(params.small_rise), params.small_rise * unit)
         calm = np.maximum(np.maximum(params.small_factor * spread, params.beyond * covered), level)
         asked = np.minimum(asked, calm)
@@ -182,10 +191,10 @@ def detect(inputs: Inputs, params: Spike, now: WallTime) -> Verdict:
     run = inputs.run
     if run.reinforcement or run.adversarial:
         return OK
-    if len(window) < params.least + 1:
+    if len(window) < params.few + 1:
         return UNKNOWN
     step, value = window.finite_tail
-    if len(value) < params.least + 1:
+    if len(value) < params.few + 1:
         return UNKNOWN
     before, recent = value[-params.context - params.lasts : -params.lasts], value[-params.lasts :]
     if len(before) == 0 or recent.max() <= _lately(before).max():
@@ -204,7 +213,7 @@ def _newest(step: Ints, value: Floats, lr: Window | None, params: Spike) -> int 
     """Return the index of the first point of the newest spike among the last points."""
     begin = max(0, len(value) - params.context - params.lasts)
     peaks = begin + np.flatnonzero(_peaks(value[begin:], params))
-    late: list[int] = peaks[peaks >= max(params.least, len(value) - params.lasts)].tolist()
+    late: list[int] = peaks[peaks >= max(params.few, len(value) - params.lasts)].tolist()
     for at in late:
         before = value[max(0, at - params.context) : at]
         if value[at] <= _lately(before).max():
