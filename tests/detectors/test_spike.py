@@ -187,3 +187,9 @@ def test_a_rate_that_is_due_at_the_same_step_is_waited_for():
     assert late.status is not Status.BREACH
     assert spiked(curve, lr=np.concatenate((falling, np.full(10, 1e-3)))) == []
     assert spiked(curve, lr=np.full(60, 1e-3))[0] == 51
+
+
+def test_a_needle_that_takes_two_points_to_rise_is_found():
+    value = 0.4 * noise(60, 0.12, 4)
+    assert say(detect, RULE, value=[*value, 1.17, 2.23]).status is Status.BREACH
+    assert say(detect, RULE, value=[*value, 1.17, 2.23, 0.4]).status is Status.OK

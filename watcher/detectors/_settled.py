@@ -24,8 +24,7 @@ class Rest:
     """Where a curve rests: ``level`` of its last part, ``start`` it came from, both in its unit.
 
     ``since`` is the step from which on it has stayed there, ``points`` how many have followed.
-    ``fallen``: part of the start that is gone; 1 for a loss that crosses zero. ``exploded``: the
-    curve's first value was higher, and was taken for no start.
+    ``fallen``: part of the start that is gone; 1 for a loss that crosses zero.
     """
 
     level: float
@@ -35,7 +34,6 @@ class Rest:
     fallen: float
     part: float  # of the curve that was found flat
     rise: float  # over that part, in parts of the level: the most it may be
-    exploded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +86,7 @@ def at_rest(window: Window, flat: Flat) -> Rest | None:
     fallen = 1 - line.level / start if start > 0 and low > 0 else 1.0
     at = _since(value, n - last, line.level, flat.margin * unit)
     rise = (line.rise + line.doubt) / unit if unit > 0 else 0.0  # zero to the end: at rest
-    return Rest(line.level, start, int(step[at]), n - at, fallen, last / n, rise, first > 0)
+    return Rest(line.level, start, int(step[at]), n - at, fallen, last / n, rise)
 
 
 def surely_fallen(window: Window, flat: Flat, by: float) -> bool:

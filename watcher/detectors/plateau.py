@@ -21,6 +21,7 @@ SPARSE = 200  # points to one of the better series: with fewer of it than that, 
 
 
 WAITS = 2  # times the patience: what has come down but little may only have begun
+HELD = 0.8  # of its highest: a learning rate that is not being taken back
 FAR = 0.1  # of its level: training must go on by this much where underfitting is the other reading
 
 
@@ -56,8 +57,8 @@ def detect(inputs: Inputs, params: Plateau, now: WallTime) -> Verdict:
 
     With ``instead`` present (a better series for the question, which a rule of its own judges)
     it is UNKNOWN. ``train`` beside a validation loss tells a run that only stopped generalising
-    (a hint) from one that is stuck altogether (a warning). Where the learning rate is not logged
-    it may have been taken back, and the run have converged: a hint as well.
+    (a hint) from one that is stuck altogether (a warning). Where the learning rate is not logged,
+    or is being taken back already, the run may be converging as planned: a hint as well.
     """
     window = inputs["value"]
     if inputs.run.adversarial or inputs.run.reinforcement:
@@ -101,7 +102,7 @@ def _finding(inputs: Inputs, rest: Rest, learning: bool) -> Verdict:
     said += f" for {rest.points} points, best {low.low:.4g} at step {low.low_step}"
     said += "; training loss still falls" if learning else ""
     lr = inputs.get("lr")
-    scheduled = lr is not None and len(lr) > 1
+    held = lr is not None and len(lr) > 1 and lr.last_value >= HELD * lr.extremes.high
     return Verdict(
         Status.BREACH,
         reason=said,
@@ -109,6 +110,6 @@ def _finding(inputs: Inputs, rest: Rest, learning: bool) -> Verdict:
         value=rest.level,
         best=low.low_step,
         best_value=low.low,
-        severity=Severity.INFO if learning or not scheduled else Severity.WARNING,
+        severity=Severity.INFO if learning or not held else Severity.WARNING,
         advice="plateau_validation" if learning else "plateau",
     )

@@ -88,7 +88,10 @@ def _excess_of(rows: Floats, params: Spike, *, steady: bool, short: bool) -> Flo
     unit = np.maximum(np.abs(late), covered)
     least = params.few_rise if short else params.rise
     level = np.where(logs, math.log1p(least), least * unit)
-    asked = np.maximum(np.maximum(params.factor * spread, params.beyond * away.max(axis=1)), level)
+    # a point that is already on its way up has not come back, and is no excursion yet
+    rises = past[:, -1] >= past.max(axis=1)
+    furthest = np.where(rises, away[:, :-1].max(axis=1), away.max(axis=1))
+    asked = np.maximum(np.maximum(params.factor * spread, params.beyond * furthest), level)
     if steady and not short:
         level = np.where(logs, math.log1p(params.small_rise), params.small_rise * unit)
         calm = np.maximum(np.maximum(params.small_factor * spread, params.beyond * covered), level)

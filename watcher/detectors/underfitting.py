@@ -1,9 +1,9 @@
 """Underfitting: training and validation loss level off together, high. Judges the last part.
 
 High means: little of the first loss is gone, or above the ``target`` a team sets. Flat is what
-``_settled`` calls flat. Where the first value of all was taken for an explosion the run may as
-well have learned at once what there is to learn: that is a hint. A run that fits badly because it
-has only begun still improves, and is not flat; one that never moved at all is ``slow_learning``.
+``_settled`` calls flat. No curve tells what loss the data allow (noisy labels, classes that
+overlap), so without a target it is a hint. A run that fits badly because it has only begun still
+improves, and is not flat; one that never moved at all is ``slow_learning``.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def detect(inputs: Inputs, params: Underfitting, now: WallTime) -> Verdict:
         value=rest.level,
         best=low.low_step,
         best_value=low.low,
-        severity=Severity.INFO if rest.exploded else Severity.WARNING,
+        severity=Severity.INFO if params.target is None else Severity.WARNING,
         advice="underfitting",
     )
 
