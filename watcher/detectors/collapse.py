@@ -1,0 +1,108 @@
+"""Collapse: what an agent had learned is lost, and stays lost. Judges the whole curve, in batches.
+
+A return climbs from where it began to its best; it has collapsed if most of that climb is gone in
+each of the last batches. Returns wander, so the batches' own wandering from one to the next says
+how much of a fall is none, and a curve that fell by half as much before and came back, or is on
+its way up again, is left alone. What a return is measured in does not matter.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from watcher.detectors import Inputs, detector
+from watcher.detectors._noise import median
+from watcher.model import OK, UNKNOWN, Floats, Severity, Status, Verdict, WallTime
+
+BATCHES = 32
+ALL = 0.8  # of the climb: a loss of so much is more than a hint
+
+
+@dataclass(frozen=True, slots=True)
+class Collapse:
+    """``least``: points before anything is said. ``lost``: part of the climb that must be gone,
+    over the last ``stays`` of the run. ``factor``: times the usual change from batch to batch that
+    both the climb and the fall must exceed.
+    """
+
+    least: int = 96
+    lost: float = 0.6
+    stays: float = 1 / 6
+    factor: float = 6.0
+
+    def __post_init__(self) -> None:
+        """Refuse what leaves nothing to compare."""
+        if self.least < BATCHES:
+            raise ValueError(f"least must be at least {BATCHES}, found {self.least}")
+
+
+@detector("collapse", Collapse)
+@np.errstate(over="ignore", invalid="ignore")  # absurd scales give no finding, no noise
+def detect(inputs: Inputs, params: Collapse, now: WallTime) -> Verdict:
+    """Breach when most of what a return had climbed is gone, and stays gone.
+
+    The onset is the last batch before the fall that was near the best, the best step that of the
+    best batch.
+    """
+    step, value = inputs["value"].finite_curve
+    if len(value) < params.least:
+        return UNKNOWN
+    edges = np.linspace(0, len(value), BATCHES + 1).astype(np.int64)
+    level = np.array([median(value[a:b]) for a, b in pairwise(edges.tolist())])
+    best = int(level.argmax())
+    last = math.ceil(BATCHES * params.stays)
+    climb = float(level[best] - level[:2].mean())
+    fall = float(level[best] - level[-last:].max())
+    if not 0 < params.lost * climb <= fall:
+        return OK
+    high = _around(level >= level[best] - (1 - params.lost) * climb, best)
+    low = _around(level <= level[best] - params.lost * climb, BATCHES - 1)
+    if high.stop - high.start < last or best < last:
+        return OK  # it never was there to stay
+    wanders = max(_spread(level[high]), _spread(level[low]))
+    if fall < params.factor * wanders or fall <= 2 * _came_back(level[: best + 1]):
+        return OK
+    if _recovers(level[best:]):
+        return OK
+    peak, now_at = int(edges[best]), float(level[low].mean())
+    gone = (float(level[best]) - now_at) / climb
+    return Verdict(
+        Status.BREACH,
+        reason=f"fell from {level[best]:.4g} near step {int(step[peak])} to {now_at:.4g}: "
+        f"{min(gone, 9.99):.0%} of what it had climbed is lost, and stays lost",
+        onset=int(step[edges[high.stop]]),
+        value=now_at,
+        best=int(step[peak + int(value[peak : edges[best + 1]].argmax())]),
+        best_value=float(level[best]),
+        severity=Severity.WARNING if gone >= ALL else Severity.INFO,
+        advice="collapse",
+    )
+
+
+def _around(holds: npt.NDArray[np.bool_], place: int) -> slice:
+    """Return the stretch around a place over which it holds."""
+    fails = np.flatnonzero(~holds)
+    at = int(np.searchsorted(fails, place))
+    begin = int(fails[at - 1]) + 1 if at else 0
+    return slice(begin, int(fails[at]) if at < len(fails) else len(holds))
+
+
+def _spread(level: Floats) -> float:
+    """Return how far the batches of one stretch lie from their mean, as a standard deviation."""
+    return float(level.std())
+
+
+def _came_back(level: Floats) -> float:
+    """Return the deepest fall that the curve came back from, up to its best."""
+    return float((np.maximum.accumulate(level) - level).max())
+
+
+def _recovers(level: Floats) -> bool:
+    """Whether it is on its way up again: a third of the fall above its lowest."""
+    low = float(level.min())
+    return float(level[-1]) - low > (float(level[0]) - low) / 3
