@@ -5,6 +5,7 @@ import pytest
 
 from tests.detectors.curves import looks, noise, say, window_of
 from watcher.detectors import Inputs, RunFacts
+from watcher.detectors._noise import times
 from watcher.detectors.divergence import Divergence, detect
 from watcher.model import Severity, Status
 
@@ -165,3 +166,15 @@ def test_validation_that_rises_as_well_halves_what_is_asked_of_a_short_curve():
     assert say(detect, RULE, value=train).status is Status.OK
     assert say(detect, RULE, value=train, val=[*val[:12], 0.49, 0.5, 0.48]).status is Status.OK
     assert say(detect, RULE, value=train, val=val).status is Status.BREACH
+
+
+def test_a_jump_below_the_start_is_found_where_validation_jumps_as_well():
+    train = [5.845, 1.522, 0.801, 0.572, 0.423, 0.528, 0.347, 0.315, 0.437, 3.314, 1.682, 1.841]
+    val = [5.652, 1.884, 1.07, 0.719, 0.577, 0.519, 0.495, 0.491, 0.472, 3.174, 1.612, 1.4]
+    assert say(detect, RULE, value=train, val=val).status is Status.BREACH
+    assert say(detect, RULE, value=train).status is Status.OK
+
+
+@pytest.mark.parametrize(("ratio", "said"), [(1.62, "1.6"), (240.3, "240"), (3.2e151, "3.2e+151")])
+def test_a_factor_is_written_as_people_say_it(ratio, said):
+    assert times(ratio) == said

@@ -111,10 +111,22 @@ def test_a_descent_that_turns_into_a_rise_is_no_plateau(seed):
 
 def test_a_validation_that_begins_late_is_measured_by_training():
     train = np.concatenate((np.linspace(2.3, 1.4, 60), np.full(140, 1.4)))
-    val = 1.03 * train[40::4]  # its first value is already low
+    val = window_of(1.03 * train[40::4], 41, 4)  # its first value is already low
     assert say(detect, RULE, value=val, train=train).status is Status.BREACH
     high = train * 0.2 + 1.8  # stuck high on both sides: underfitting's to say
-    assert say(detect, RULE, value=1.03 * high[40::4], train=high).status is not Status.BREACH
+    late = window_of(1.03 * high[40::4], 41, 4)
+    assert say(detect, RULE, value=late, train=high).status is not Status.BREACH
+
+
+def test_a_validation_that_never_moved_beside_a_training_at_rest_is_a_hint():
+    train = np.concatenate(([1.42, 0.81], np.full(28, 0.76)))
+    val = np.full(30, 0.727)
+    said = say(detect, RULE, value=val, train=train, lr=np.full(30, 0.1))
+    assert (said.status, said.severity) == (Status.BREACH, Severity.INFO)
+    learned = np.concatenate(([1.42, 0.81], np.full(28, 0.05)))
+    assert say(detect, RULE, value=val * 0.1, train=learned).status is Status.OK
+    falls = np.linspace(1.42, 0.9, 30)
+    assert say(detect, RULE, value=val, train=falls).status is Status.OK
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -18,6 +18,11 @@ CORRELATED = 1.4  # a correlation of 0.4 from point to point hides this factor o
 _MAD = 1.4826  # makes a median absolute deviation a standard deviation, under normal noise
 
 
+def times(ratio: float) -> str:
+    """Write a factor as people say it: ``1.6``, ``240``, ``1.2e+06``."""
+    return f"{ratio:.1f}" if ratio < 100 else f"{ratio:.0f}" if ratio < 1e5 else f"{ratio:.2g}"
+
+
 def as_scale(value: Floats) -> tuple[Floats, bool]:
     """Return the logarithm of all-positive values and True, else the values as they are."""
     if len(value) and float(value.min()) > 0:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
 from watcher.detectors import Inputs, detector
-from watcher.detectors._noise import SHORT, median, spread
+from watcher.detectors._noise import SHORT, median, spread, times
 from watcher.detectors._trend import warming_up
 from watcher.model import OK, UNKNOWN, Floats, Ints, Severity, Status, Verdict, WallTime
 from watcher.series import Window
@@ -85,30 +85,27 @@ def detect(inputs: Inputs, params: Divergence, now: WallTime) -> Verdict:
         return OK
     if n < FEW and warming_up(inputs.get("lr")):
         return UNKNOWN  # it has hardly begun
-    part = _part_asked(inputs.get("lr"), int(step[low]), params)
+    part, val = _part_asked(inputs.get("lr"), int(step[low]), params), inputs.get("val")
     if n < SHORT:  # a handful of points: whatever the learning rate did, only what anyone sees
         part = max(part, params.part_blind)
-        change = np.diff(value)
-        if low and rise <= -float(change[:low].min()):
-            return OK  # less than a single step of the descent
-        before = change[:low].max() if low else 0.0
-        lost = _all_is_lost(value, inputs.get("val"))
-        if n < FEW and not lost and (change[-3:].min() <= 0 or before > CLEAN * rise):
-            return OK  # of a dozen points only a turn without a step back is sure
-    else:
-        lost = False
-    factor = params.factor * (1 + params.few / n if n >= FEW else 1)
-    if n < LONG and _validation_agrees(inputs.get("val"), int(step[low]), part):
-        factor *= AGREED
+    up = smooth[low:] > base + 0.35 * rise
+    left = int(step[min(low + int(np.flatnonzero(~up)[-1]) + 1, n - 1)])
+    agrees = n < LONG and _validation_agrees(val, left, part)
+    lost = n < SHORT and _all_is_lost(value, val)
+    if n < SHORT and _doubtful(value, low, rise, agrees=agrees, lost=lost):
+        return OK
+    factor = params.factor * (1 + params.few / n if n >= FEW else 1) * (AGREED if agrees else 1)
     stays = max(width, 2 if n < SHORT else 3 if n < LONG else 6)
-    error = spread(value[: low + 1] if low >= CALM else value) * math.sqrt(2 / width)
-    error = 0.0 if lost else error
+    noise = spread(value[: low + 1] if low + 1 >= CALM else value)
+    if agrees and low + 1 >= CALM and base > 0:  # a steep descent is less steep by its logarithm
+        noise = min(noise, base * spread(np.log(value[: low + 1])))
+    error = 0.0 if lost else noise * math.sqrt(2 / width)
     asked = max(part * level, factor * error)
     if rise <= asked or float(value[-stays:].min()) <= base + min(0.35 * rise, asked):
         return OK
     if rise <= params.again * _came_back(smooth, low):
         return OK
-    if not _longest_yet(smooth[low:] > base + 0.35 * rise, params.again):
+    if not _longest_yet(up, params.again):
         return OK
     start = median(value[: max(1, min(low, width, 5))])
     if start - base < params.descent * rise and rise < max(level, abs(start)):
@@ -138,6 +135,18 @@ def _without_dips(value: Floats) -> Floats:
     return calm
 
 
+def _doubtful(value: Floats, low: int, rise: float, *, agrees: bool, lost: bool) -> bool:
+    """Whether a short curve rose by less than one step of its descent, or of a dozen points rose
+    otherwise than in a turn without a step back.
+    """
+    change = np.diff(value)
+    if low and not agrees and rise <= -float(change[:low].min()):
+        return True
+    before = float(change[:low].max()) if low else 0.0
+    clean = float(change[-3:].min()) > 0 and before <= CLEAN * rise
+    return len(value) < FEW and not lost and not clean
+
+
 def _all_is_lost(value: Floats, val: Window | None) -> bool:
     """Whether a short curve is above where it began: far above, or validation is so as well."""
     first = abs(float(value[0]))
@@ -150,11 +159,11 @@ def _all_is_lost(value: Floats, val: Window | None) -> bool:
 
 
 def _validation_agrees(val: Window | None, since: int, part: float) -> bool:
-    """Whether each evaluation since then, two at least, is that part above the best before."""
+    """Whether each evaluation from there on, two at least, is that part above the best before."""
     if val is None or len(val) < 4:
         return False
     step, value = val.finite_curve
-    at = int(np.searchsorted(step, since, side="right"))
+    at = int(np.searchsorted(step, since))
     if at < 1 or len(value) < at + 2:
         return False
     best = float(value[:at].min())
@@ -203,10 +212,10 @@ def _finding(
     if val is not None and math.isfinite(val.extremes.low):
         best, best_value = val.extremes.low_step, val.extremes.low
     now, base = float(smooth[-1]), float(smooth[low])
-    times = f", {now / base:.1f} times as high" if base > 0 else ""
+    factor = f", {times(now / base)} times as high" if base > 0 else ""
     return Verdict(
         Status.BREACH,
-        reason=f"the loss rose from {base:.4g} near step {int(step[low])} to {now:.4g}{times}, "
+        reason=f"the loss rose from {base:.4g} near step {int(step[low])} to {now:.4g}{factor}, "
         "and stays up",
         onset=onset,
         value=now,

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from watcher.detectors import Inputs, detector
+from watcher.detectors._noise import times
 from watcher.detectors._trend import SURE, batches, finite, mean, opening, scale, trend
 from watcher.model import OK, UNKNOWN, Better, Floats, Severity, Status, Verdict, WallTime
 from watcher.series import Window
@@ -287,7 +288,8 @@ def _finding(
     clear = part >= params.clear_rise and after > params.patience
     held = _metric_holds(inputs, at)
     said = "the validation metric fell" if metric else "validation loss rose"
-    said += f" {part:.0%} over {after} evaluations"
+    said += f" {part:.0%}" if part < 10 else f" to {times(1 + part)} times its best"
+    said += f" over {after} evaluations"
     said += f" from its {'best' if metric else 'minimum'} {best:.4g} at step {at}"
     said += _MEANWHILE[course]
     said += "; the validation metric has not suffered yet" if held else ""

@@ -21,6 +21,7 @@ SPARSE = 200  # points to one of the better series: with fewer of it than that, 
 
 
 WAITS = 2  # times the patience: what has come down but little may only have begun
+STUCK = 0.75  # of the run: what has been level for so long was never anywhere else
 HELD = 0.8  # of its highest: a learning rate that is not being taken back
 FAR = 0.1  # of its level: training must go on by this much where underfitting is the other reading
 
@@ -72,10 +73,11 @@ def detect(inputs: Inputs, params: Plateau, now: WallTime) -> Verdict:
     alone = train is None or train is window
     flat = Flat(params.part, params.patience, params.margin, share=params.share if alone else 0.0)
     rest = at_rest(window, flat)
-    if rest is None or not params.fallen_least <= rest.fallen < params.fallen_most:
+    if rest is None or rest.fallen >= params.fallen_most or annealed(inputs.get("lr")):
         return OK
-    if annealed(inputs.get("lr")):
-        return OK
+    if rest.fallen < params.fallen_least:
+        stuck = train is not None and not alone and _never_moved(rest, window, train, params)
+        return _finding(inputs, rest, learning=False, sure=False) if stuck else OK
     high = rest.fallen < params.stuck and (train is None or _fallen(train) < params.stuck)
     least = FAR if high else params.margin
     learning = train is not None and falls_since(train, rest.since, least)
@@ -85,7 +87,7 @@ def detect(inputs: Inputs, params: Plateau, now: WallTime) -> Verdict:
         rest.points < len(window) // (2 * window.curve.size) or rest.rise > params.margin / 2
     ):
         return OK  # overfitting begins like this; where it does not follow, the run stays flat
-    return _finding(inputs, rest, learning)
+    return _finding(inputs, rest, learning=learning, sure=not learning)
 
 
 def _fallen(train: Window) -> float:
@@ -96,7 +98,22 @@ def _fallen(train: Window) -> float:
     return 1 - mean(value[-max(1, len(value) // 3) :]) / float(value[opening(value)])
 
 
-def _finding(inputs: Inputs, rest: Rest, learning: bool) -> Verdict:
+def _never_moved(rest: Rest, window: Window, train: Window, params: Plateau) -> bool:
+    """Whether validation is where it was first evaluated, and training came to rest as well.
+
+    What training lost before that, it lost at once: it may have learned all there is, or nothing.
+    """
+    if abs(rest.fallen) >= params.fallen_least or rest.points < STUCK * len(window):
+        return False
+    if window.first_step - train.first_step > (train.last_step - train.first_step) / 8:
+        return False  # it may have missed the descent
+    if not params.fallen_least <= _fallen(train) < params.fallen_most:
+        return False
+    still = at_rest(train, Flat(STUCK, params.patience, params.margin))
+    return still is not None and still.points >= STUCK * len(train)
+
+
+def _finding(inputs: Inputs, rest: Rest, *, learning: bool, sure: bool) -> Verdict:
     low = inputs["value"].extremes
     said = f"no improvement since step {rest.since}: level at {rest.level:.4g}"
     said += f" for {rest.points} points, best {low.low:.4g} at step {low.low_step}"
@@ -110,6 +127,6 @@ def _finding(inputs: Inputs, rest: Rest, learning: bool) -> Verdict:
         value=rest.level,
         best=low.low_step,
         best_value=low.low,
-        severity=Severity.INFO if learning or not held else Severity.WARNING,
+        severity=Severity.WARNING if sure and held else Severity.INFO,
         advice="plateau_validation" if learning else "plateau",
     )

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
 from watcher.detectors import Inputs, detector
-from watcher.detectors._noise import median
+from watcher.detectors._noise import median, times
 from watcher.model import OK, UNKNOWN, Floats, Ints, Severity, Status, Verdict, WallTime
 from watcher.series import Window
 
@@ -253,11 +253,11 @@ def _usual(before: Floats) -> float:
 
 def _finding(step: Ints, value: Floats, at: int, usual: float) -> Verdict:
     peak = float(value[at:].max())
-    times = f", {peak / usual:.1f} times its usual {usual:.4g}" if usual > 0 else ""
+    factor = f", {times(peak / usual)} times its usual {usual:.4g}" if usual > 0 else ""
     low = int(value[: at + 1].argmin())
     return Verdict(
         Status.BREACH,
-        reason=f"the loss jumped to {peak:.4g} at step {int(step[at])}{times}",
+        reason=f"the loss jumped to {peak:.4g} at step {int(step[at])}{factor}",
         onset=int(step[at]),
         value=peak,
         best=int(step[low]),
