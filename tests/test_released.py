@@ -187,3 +187,18 @@ def test_the_latest_curves_are_kept(tmp_path):
     assert [house.run(name).released for name in ("a", "b", "c")] == [True, False, False]
     assert engine_module.KEPT > 4
     house.store.close()
+
+
+def test_a_removed_run_is_held_for_a_day_and_one_of_its_name_is_another(house):
+    house.train("run", range(40), nan_from=30)
+    house.train("other", range(10))
+    shutil.rmtree(house.logs / "run")
+    house.pass_time(HOUR)
+    assert house.run("run").state is RunState.GONE
+    house.pass_time(25 * HOUR)
+    held = house.engine.roots[str(house.logs)].state.runs
+    assert [key.run for key in held] == ["other"]
+    assert ("run", "LossNaN", "ended", 30) in house.alerts()
+    house.train("run", range(60), nan_from=50, name="i")
+    assert ("run", "LossNaN", "firing", 50) in house.alerts()
+    assert house.run("run").windows["train/loss"].count == 60

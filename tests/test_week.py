@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import gc
+import math
 
-from tests.bench.week import Week, descriptors, rss
+import pytest
+
+from tests.bench.week import DAY, Week, descriptors, rss
 
 
-def test_a_week_of_runs_loses_none_and_leaves_nothing_open(tmp_path):
+@pytest.mark.parametrize("keep", [math.inf, 2])
+def test_a_week_of_runs_loses_none_and_leaves_nothing_open(tmp_path, keep):
     gc.collect()  # what other tests left open is not ours
     open_before = descriptors()
-    week = Week(tmp_path, runs=200, polls=160, seed=3)
+    week = Week(tmp_path, runs=280, polls=160, keep=keep, seed=3)
     half, most = 0.0, 0
     for poll in week.live():
         if poll == 80:
@@ -36,5 +40,9 @@ def _nothing_piles_up(week: Week) -> None:
         assert set(source.hot) <= paths
         assert set(root.source.health) <= {*paths, root.path}
         assert {name.run for name in root.state.places} <= there
+        held = week.clock.now() - 1.1 * DAY
+        lately = {one.name for one in week.trainings if one.gone and one.gone_at > held}
+        assert {key.run for key in root.state.runs} <= there | lately
         assert len(source.tree.directories) <= len(there) + 8
-        assert any(run.released for run in root.state.runs.values())
+        released = any(run.released for run in root.state.runs.values())
+        assert released or week.keep < week.polls  # then too few are left for that

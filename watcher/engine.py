@@ -16,7 +16,7 @@ from watcher.clock import Clock
 from watcher.errors import StoreError
 from watcher.model import Ailment, AlertState, Notice, Poll, RunKey, Transition, WallTime
 from watcher.picture import picture
-from watcher.pipeline import KnownRun, Plan, State, release, tick
+from watcher.pipeline import KnownRun, Plan, State, forget, release, tick
 from watcher.routing import Heard, HeardKey, Route, queue, remember, update, without_resolved
 from watcher.source.logdir import Logdir
 from watcher.source.saves import find_checkpoint
@@ -129,6 +129,7 @@ class Engine:
             began = self._clock.monotonic()
             root.owed = [_with_checkpoint(one, root.state, saved) for one in root.owed]
             release(root.state, now, KEPT // len(self.roots))
+            forget(root.state, now)
             try:
                 told = self._tell(root, now)
             except StoreError as error:

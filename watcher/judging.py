@@ -475,5 +475,5 @@ def _or0(seconds: float) -> float:
 
 def vanish(run: Watched, now: WallTime) -> list[Transition]:
     """Note that the run's directory was removed."""
-    run.state = RunState.GONE
+    run.state, run.gone_at = RunState.GONE, now
     return run.close(AlertState.ENDED, now)

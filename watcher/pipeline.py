@@ -34,6 +34,7 @@ from watcher.roles import Pin
 from watcher.runs import place
 from watcher.watched import IDLE, Member, Watched
 
+_GONE = 86400.0  # seconds that a removed run is held, in case its directory is only moved about
 _LATELY = 3600.0  # seconds in which a message about a run may still be on its way
 ROOT_RULE = Rule(
     alert="RootUnreachable",
@@ -170,6 +171,16 @@ def release(state: State, now: WallTime, keep: int) -> None:
         keep -= len(run.windows)
         if keep < 0 and not _said_of_late(run, now) and _simple(state, run):
             run.release()
+
+
+def forget(state: State, now: WallTime) -> None:
+    """Drop runs whose directories were removed a day ago; the store has their record.
+
+    A directory of that name that appears later is another run.
+    """
+    for run in [r for r in state.runs.values() if r.state is RunState.GONE]:
+        if now - run.gone_at > _GONE:
+            del state.runs[run.key]
 
 
 def _said_of_late(run: Watched, now: WallTime) -> bool:

@@ -110,6 +110,7 @@ class Watched:
     concluded: str = ""  # what its own points say of its completion, as of the newest
     plan_version: int = -1  # of the plan its rules were tied by
     released: bool = False  # its curves were given up until it writes again
+    gone_at: WallTime = math.inf  # when its directory was found to be removed
 
     def __getstate__(self) -> dict[str, object]:
         """Leave out how the rules were tied: they are code and config, and tied anew."""
@@ -117,9 +118,10 @@ class Watched:
         return kept | {"bounds": [], "plan_version": -1}
 
     def __setstate__(self, state: dict[str, object]) -> None:
-        """Take what ``__getstate__`` kept."""
-        for name, value in state.items():
-            setattr(self, name, value)
+        """Take what ``__getstate__`` kept; a field that came later has its default."""
+        fresh = Watched(state["key"])  # type: ignore[arg-type]
+        for f in dataclasses.fields(self):
+            setattr(self, f.name, state.get(f.name, getattr(fresh, f.name)))
 
     # ---------------------------------------------------------------- what is known
 

@@ -1,9 +1,11 @@
 """A week of a cluster in minutes: runs appear, grow, crash, resume and vanish, roots come and go.
 
-    python tests/bench/week.py [--runs 10000] [--minutes 10] [--seed 1]
+    python tests/bench/week.py [--runs 10000] [--minutes 10] [--keep 2] [--seed 1]
 
 Drives the service's own engine, source and store by a manual clock over real files, and says once
-a simulated day what it holds. Raises if a run or a point is lost, or a descriptor stays open.
+a simulated day what it holds. With ``--keep`` a run's directory is removed so many days after its
+end, as scratch space is cleaned: then as many runs go as come, and what is held must not grow.
+Raises if a run or a point is lost, or a descriptor stays open.
 """
 
 from __future__ import annotations
@@ -53,6 +55,7 @@ class Training:
     files: int = 1
     points: dict[str, int] = field(default_factory=dict)  # by event file
     gone: bool = False
+    gone_at: float = math.inf
 
     @property
     def directory(self) -> Path:
@@ -79,7 +82,9 @@ class Training:
 class Week:
     """The cluster and the service that follows it."""
 
-    def __init__(self, home: Path, runs: int, polls: int, seed: int) -> None:
+    def __init__(self, home: Path, runs: int, polls: int, keep: float, seed: int) -> None:
+        self.keep = keep * polls / 7  # polls
+        self.over: list[tuple[float, Training]] = []  # and the poll at which it is cleaned away
         self.random = random.Random(seed)
         self.roots = [str(home / name) for name in ("a", "b")]
         for root in self.roots:
@@ -110,6 +115,7 @@ class Week:
             while waiting and waiting[-1].begins <= poll:
                 alive.append(waiting.pop())
             alive = [one for one in alive if self._go_on(one, poll)]
+            self._clean(poll)
             self.clock.advance(7 * DAY / self.polls)
             for root in self.roots:
                 self.engine.poll(root)
@@ -132,8 +138,7 @@ class Week:
             one.write(self.clock.now(), self.random)
             return True
         if one.fate == "vanish":
-            shutil.rmtree(one.directory, ignore_errors=True)
-            one.gone = True
+            self._remove(one)
         elif one.fate == "crash":
             newest = max(one.directory.glob("*tfevents*"), default=None)
             if newest is not None:
@@ -144,7 +149,20 @@ class Week:
             one.step = max(0, one.step - 20)
             one.ends = poll + self.random.randint(2, 40)
             return True
+        if not one.gone:
+            self.over.append((poll + self.keep, one))
         return False
+
+    def _remove(self, one: Training) -> None:
+        shutil.rmtree(one.directory, ignore_errors=True)
+        one.gone, one.gone_at = True, self.clock.now()
+
+    def _clean(self, poll: int) -> None:
+        """Remove what ended long enough ago."""
+        due = [one for when, one in self.over if when <= poll and one.root not in self.away]
+        for one in due:
+            self._remove(one)
+        self.over = [(when, one) for when, one in self.over if not one.gone]
 
     def _roots(self, poll: int) -> None:
         """Let a root go away now and then, and come back."""
@@ -202,13 +220,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=10_000)
     parser.add_argument("--minutes", type=float, default=10.0, help="between polls")
+    parser.add_argument("--keep", type=float, default=math.inf, help="days after a run's end")
     parser.add_argument("--seed", type=int, default=1)
     wanted = parser.parse_args()
     logging.disable()
     polls = round(7 * 24 * 60 / wanted.minutes)
     begun, open_files = time.monotonic(), descriptors()
     with tempfile.TemporaryDirectory() as home:
-        week = Week(Path(home), wanted.runs, polls, wanted.seed)
+        week = Week(Path(home), wanted.runs, polls, wanted.keep, wanted.seed)
         for poll in week.live():
             if poll % max(1, polls // 14) == 0:
                 held = sum(len(root.state.runs) for root in week.engine.roots.values())
