@@ -149,3 +149,14 @@ def test_metrics_over_few_examples_say_nothing():
             said = detect(higher(val=val[:n], train=train[:n]), RULE, 0.0)
             cried += said.status is Status.BREACH
     assert cried <= 1  # of six hundred looks
+
+
+def test_a_fine_tuning_that_turns_at_its_second_evaluation_is_found():
+    train = [0.6, 0.45, 0.28, 0.16, 0.08, 0.05]
+    val = [0.50, 0.44, 0.49, 0.58, 0.66, 0.85]
+    found = say(detect, RULE, val=val, train=train)
+    assert (found.status, found.severity, found.best) == (Status.BREACH, Severity.WARNING, 2)
+    assert say(detect, RULE, val=val[:4], train=train[:4]).status is Status.UNKNOWN
+    up_and_down = [0.50, 0.44, 0.49, 0.58, 0.55, 0.60]
+    assert say(detect, RULE, val=up_and_down, train=train).status is Status.OK
+    assert say(detect, RULE, val=val, train=train[::-1]).status is Status.OK

@@ -66,6 +66,7 @@ class Course(enum.Enum):
 
 
 STEEP = 0.1  # of the level in one evaluation: a jump, which has to last before it is believed
+EARLY = 0.3  # of the level: a rise at once that anyone believes
 ONE = 0.85  # of a rise: more of it from one evaluation may be that one's noise
 PERCENT = 20.0  # what is as high and never above 100 may be one
 LEAST_DESCENT = 0.05  # of the level: what fell by less is measured as if it had fallen by this
@@ -152,7 +153,8 @@ def _rise(value: Floats, best: int, course: Course, params: Overfitting) -> floa
     """Return how far the curve has surely risen over its minimum, None if it has not."""
     if best + params.patience >= len(value):
         least = params.min_rise * _level(value)
-        return _clean_turn(value, best, least) or _plain_turn(value, best, course, params)
+        found = _clean_turn(value, best, least) or _plain_turn(value, best, course, params)
+        return found or (_early_turn(value, best) if course is Course.FALLS else None)
     since = value[best:]
     base = mean(value[max(0, best - 1) : best + 2])
     rise = mean(since[-max(2, len(since) // 5) :]) - base
@@ -245,6 +247,19 @@ def _plain_turn(value: Floats, best: int, course: Course, params: Overfitting) -
     return rise if rise >= max(params.plain_rise * _level(value), 3 * before) else None
 
 
+def _early_turn(value: Floats, best: int) -> float | None:
+    """Return the rise of a curve that turned at one of its first evaluations, else None.
+
+    As fine-tunings do. Nothing is known of its noise, so each evaluation must lie above the one
+    before, three at least, and the last one ``EARLY`` above the best.
+    """
+    rises = np.diff(value[best:])
+    if not 0 < best < 3 or len(rises) < 3 or float(rises.min()) <= 0:
+        return None
+    rise = float(value[-1] - value[best])
+    return rise if rise >= EARLY * _level(value) else None
+
+
 def _earlier(before: Floats, length: int) -> float:
     """Return the largest rise over a running minimum that the curve came back from before.
 
@@ -286,6 +301,7 @@ def _finding(
     metric = inputs.better.get("val") is Better.HIGHER
     best, at = (ends.high, ends.high_step) if metric else (ends.low, ends.low_step)
     clear = part >= params.clear_rise and after > params.patience
+    clear |= part >= EARLY and after >= 4 and at > inputs["val"].first_step
     held = _metric_holds(inputs, at)
     said = "the validation metric fell" if metric else "validation loss rose"
     said += f" {part:.0%}" if part < 10 else f" to {times(1 + part)} times its best"
