@@ -4,6 +4,9 @@ The run itself says how long a silence is usual: its median interval, and the lo
 came back from. Only a silence far beyond both is called a stall, so long evaluations that were
 seen before, and a filesystem's or a writer's buffering, stay quiet. The test is on time alone:
 looking more often cannot make it fire.
+
+A process that ends without a word looks the same. Trainings are planned in round numbers: where
+the last step is one, the finding is a hint, and stays one.
 """
 
 from __future__ import annotations
@@ -13,6 +16,8 @@ from dataclasses import dataclass
 
 from watcher.detectors import Inputs, detector
 from watcher.model import OK, UNKNOWN, Severity, Status, Verdict, WallTime
+
+_MANTISSAS = frozenset({*range(1, 10), 12, 15, 25, 75, 125})  # of a round number
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +53,29 @@ def detect(inputs: Inputs, params: Stalled, now: WallTime) -> Verdict:
     allowed = max(params.min_silence, usual)
     if silence <= allowed:
         return OK
+    reason = (
+        f"nothing was written for {_span(silence)} after step {run.last_step}; "
+        f"it used to write every {_span(run.interval)}, "
+        f"and never paused for more than {_span(run.longest_pause)}"
+    )
+    severity = Severity.CRITICAL if silence > params.page_after else Severity.WARNING
+    planned = next((step for step in (run.last_step, run.last_step + 1) if _round(step)), None)
+    if planned is not None:
+        reason += f"; {planned} is a round number: it may just have ended"
+        severity = Severity.INFO
     return Verdict(
         Status.BREACH,
-        reason=(
-            f"nothing was written for {_span(silence)} after step {run.last_step}; "
-            f"it used to write every {_span(run.interval)}, "
-            f"and never paused for more than {_span(run.longest_pause)}"
-        ),
+        reason=reason,
         onset=run.last_step,
         value=silence,
-        severity=Severity.CRITICAL if silence > params.page_after else Severity.WARNING,
+        severity=severity,
         advice="stalled",
     )
+
+
+def _round(step: int) -> bool:
+    """Whether people plan trainings of so many steps or epochs: 30, 100, 250, 1500, 40000."""
+    return step >= 10 and int(str(step).rstrip("0")) in _MANTISSAS
 
 
 def _span(seconds: float) -> str:
