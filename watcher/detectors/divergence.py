@@ -94,12 +94,11 @@ def detect(inputs: Inputs, params: Divergence, now: WallTime) -> Verdict:
     lost = n < SHORT and _all_is_lost(value, val)
     if n < SHORT and _doubtful(value, low, rise, agrees=agrees, lost=lost):
         return OK
-    factor = params.factor * (1 + params.few / n if n >= FEW else 1) * (AGREED if agrees else 1)
     stays = max(width, 2 if n < SHORT else 3 if n < LONG else 6)
-    noise = spread(value[: low + 1] if low + 1 >= CALM else value)
-    if agrees and low + 1 >= CALM and base > 0:  # a steep descent is less steep by its logarithm
-        noise = min(noise, base * spread(np.log(value[: low + 1])))
-    error = 0.0 if lost else noise * math.sqrt(2 / width)
+    before = value[: low + 1] if low + 1 >= CALM else value
+    factor = params.factor * (1 + params.few / len(before) if n >= FEW else 1)
+    factor *= AGREED if agrees else 1.0
+    error = 0.0 if lost else _noise(value, before, base, agrees=agrees) * math.sqrt(2 / width)
     asked = max(part * level, factor * error)
     if rise <= asked or float(value[-stays:].min()) <= base + min(0.35 * rise, asked):
         return OK
@@ -133,6 +132,21 @@ def _without_dips(value: Floats) -> Floats:
     calm = value.copy()
     np.maximum(np.minimum(left, here), np.minimum(np.maximum(left, here), right), out=calm[1:-1])
     return calm
+
+
+def _noise(value: Floats, before: Floats, base: float, *, agrees: bool) -> float:
+    """Return the noise of single points, from those before the rise.
+
+    A positive loss is also looked at by its logarithm, in which an explosion is no noise and a
+    steep descent is less steep: all of it may show more noise than few points before did, or,
+    where validation agrees, less.
+    """
+    noise = spread(before)
+    if base <= 0:
+        return noise
+    if agrees and len(before) < len(value):
+        return min(noise, base * spread(np.log(before)))
+    return max(noise, min(spread(value), base * spread(np.log(value))))
 
 
 def _doubtful(value: Floats, low: int, rise: float, *, agrees: bool, lost: bool) -> bool:

@@ -47,7 +47,7 @@ class Spike:
     small_factor: float = 15.0
     lasts: int = 8
     few: int = 10
-    few_rise: float = 1.0
+    few_rise: float = 2.0
 
 
 def _excess(rows: Floats, params: Spike, *, steady: bool) -> Floats:
