@@ -12,11 +12,12 @@ import pytest
 
 from tests.source.growing import GrowingFile
 from watcher.source import ahead
-from watcher.source.ahead import Visit, made
+from watcher.source.ahead import Readers, Visit, made
 from watcher.source.follow import Cursor, News, look
-from watcher.source.mounts import is_network
+from watcher.source.mounts import is_local
 
 NOW, GRACE = 1e9, 600.0
+NEAR, FAR = Readers(2), Readers(2, wait=True)
 
 
 def visits(paths: list[Path]) -> list[Visit]:
@@ -28,10 +29,12 @@ def files(tmp_path: Path, count: int, points: int = 3) -> list[Path]:
             for i in range(count)]  # fmt: skip
 
 
-@pytest.mark.parametrize("threads", [1, 2, 16])
-def test_visits_come_in_their_order_with_what_each_brought(tmp_path: Path, threads: int) -> None:
+@pytest.mark.parametrize("readers", [NEAR, Readers(1, True), FAR, Readers(16, True)])
+def test_visits_come_in_their_order_with_what_each_brought(
+    tmp_path: Path, readers: Readers
+) -> None:
     paths = files(tmp_path, 200)
-    found = list(made(visits(paths), threads, NOW, GRACE))
+    found = list(made(visits(paths), readers, NOW, GRACE))
     assert [visit.run for visit in found] == [str(path) for path in paths]
     for i, visit in enumerate(found):
         (news,) = visit.brought.values()
@@ -45,7 +48,7 @@ def test_a_file_that_cannot_be_read_stops_no_other(tmp_path: Path) -> None:
     paths = files(tmp_path, 60)
     for path in paths[::7]:
         path.unlink()
-    found = list(made(visits(paths), 2, NOW, GRACE))
+    found = list(made(visits(paths), FAR, NOW, GRACE))
     failed = [i for i, visit in enumerate(found)
               if isinstance(*visit.brought.values(), FileNotFoundError)]  # fmt: skip
     assert failed == list(range(0, 60, 7))
@@ -60,7 +63,7 @@ def test_several_files_of_a_run_are_read_one_after_the_other(tmp_path: Path) -> 
         cursors = {n: Cursor(str(GrowingFile(directory, n).scalars("a", range(2)).path))
                    for n in names}  # fmt: skip
         line.append(Visit(str(directory), cursors, {}))
-    assert [list(v.brought) for v in made(line, 2, NOW, GRACE)] == [
+    assert [list(v.brought) for v in made(line, FAR, NOW, GRACE)] == [
         ["events.out.tfevents.1", "events.out.tfevents.2"]
     ] * 40
 
@@ -77,7 +80,7 @@ def test_little_is_read_ahead_of_what_is_taken_where_runs_are_large(
             drawn += 1
             yield visit
 
-    for taken, _ in enumerate(made(line(), 2, NOW, GRACE), 1):
+    for taken, _ in enumerate(made(line(), FAR, NOW, GRACE), 1):
         assert drawn - taken <= 4
     assert taken == 60
 
@@ -94,7 +97,9 @@ def test_as_many_are_visited_at_once_as_there_are_threads(
 
     monkeypatch.setattr(ahead, "_CHUNK", 1)
     monkeypatch.setattr("watcher.source.follow.look", waits)
-    assert len(list(made(visits(files(tmp_path, 8 + 40)), 4, NOW, GRACE))) == 48
+    assert (
+        len(list(made(visits(files(tmp_path, 8 + 40)), Readers(4, wait=True), NOW, GRACE))) == 48
+    )
 
 
 MOUNTS = """\
@@ -105,39 +110,38 @@ tmpfs /data/scratch tmpfs rw 0 0
 host:/a /odd\\040name lustre rw 0 0
 sshfs /home/me/far fuse.sshfs rw 0 0
 automount /net autofs rw 0 0
-filer:/n /net nfs rw 0 0
+nothing /new someday rw 0 0
 short
 """
 
 
 @pytest.mark.parametrize(
-    ("path", "network"),
+    ("path", "local"),
     [
-        ("/data", True),
-        ("/data/runs/a", True),
-        ("/database", False),
-        ("/data/scratch/run", False),
-        ("/odd name/run", True),
-        ("/home/me/far", True),
-        ("/home/me", False),
-        ("/net/x", True),
-        ("/", False),
+        ("/data", False),
+        ("/data/runs/a", False),
+        ("/database", True),
+        ("/data/scratch/run", True),
+        ("/odd name/run", False),
+        ("/home/me/far", False),
+        ("/home/me", True),
+        ("/net/x", False),
+        ("/new/x", False),
+        ("/", True),
     ],
 )
-def test_a_network_mount_is_told_by_the_kernels_list(
-    tmp_path: Path, path: str, network: bool
-) -> None:
+def test_a_local_disk_is_told_by_the_kernels_list(tmp_path: Path, path: str, local: bool) -> None:
     mounts = tmp_path / "mounts"
     mounts.write_text(MOUNTS)
-    assert is_network(path, mounts) is network
-    assert not is_network(path, tmp_path / "none")
+    assert is_local(path, mounts) is local
+    assert not is_local(path, tmp_path / "none")
 
 
 def test_a_relative_path_is_taken_from_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mounts = tmp_path / "mounts"
-    mounts.write_text(f"filer:/x {tmp_path} nfs rw 0 0\n")
+    mounts.write_text(f"filer:/x / nfs rw 0 0\n/dev/sda1 {tmp_path} xfs rw 0 0\n")
     monkeypatch.chdir(tmp_path)
-    assert is_network("logs", mounts)
-    assert not is_network(os.fspath(tmp_path.parent), mounts)
+    assert is_local("logs", mounts)
+    assert not is_local(os.fspath(tmp_path.parent), mounts)

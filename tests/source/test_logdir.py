@@ -425,3 +425,23 @@ def test_values_that_give_nothing_are_counted_with_the_run(tmp_path: Path) -> No
     assert only(logdir.poll(NOW)).signs.ignored == 3
     file.scalars("a", range(3, 4))
     assert only(logdir.poll(NOW + 1)).signs.ignored == 3
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_r2_on_a_network_mount_a_file_that_grew_lately_is_opened_as_its_size_may_be_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local: bool
+) -> None:
+    monkeypatch.setattr("watcher.source.ahead.is_local", lambda _: local)
+    file = GrowingFile(tmp_path / "run").scalars("a", range(2))
+    logdir = Logdir([tmp_path])
+    logdir.poll(NOW)
+    file.scalars("a", range(2, 4))
+    assert steps(logdir.poll(NOW + 1)) == {"run": [2, 3]}
+    old, ask = file.path.stat(), os.stat
+
+    def stale(path: str, **more: Any) -> os.stat_result:
+        return old if str(path) == str(file.path) else ask(path, **more)
+
+    monkeypatch.setattr(os, "stat", stale)
+    file.scalars("a", range(4, 6))
+    assert steps(logdir.poll(NOW + 2)) == ({} if local else {"run": [4, 5]})

@@ -17,11 +17,12 @@ from itertools import chain, islice
 from watcher.model import WallTime
 from watcher.source import follow
 from watcher.source.follow import Cursor, News
-from watcher.source.mounts import is_network
+from watcher.source.mounts import is_local
 
 _CHUNK = 32  # visits that a thread makes at a time
 _ENOUGH = 100_000  # points, after which it hands over what it has
-_FEW = 8  # so many visits are not worth a thread
+_MUCH = 500  # points a visit from which on a thread pays
+_FEW = 8  # visits, one by one, that tell how much the others will bring
 _LOCAL, _REMOTE = min(os.cpu_count() or 1, 8), 16  # threads
 
 
@@ -44,29 +45,45 @@ class Visit:
         return sum(len(news.points) for news in self.brought.values() if isinstance(news, News))
 
 
-def threads_for(root: str) -> int:
-    """Return how many threads read well from there."""
-    return _REMOTE if is_network(root) else _LOCAL
+@dataclass(frozen=True, slots=True)
+class Readers:
+    """How many threads read, and whether each file keeps its reader waiting."""
+
+    threads: int
+    wait: bool = False
 
 
-def made(visits: Iterable[Visit], threads: int, now: WallTime, grace: float) -> Iterator[Visit]:
+def readers_for(root: str) -> Readers:
+    """Return what reads well from there."""
+    return Readers(_LOCAL) if is_local(root) else Readers(_REMOTE, wait=True)
+
+
+def made(
+    visits: Iterable[Visit], readers: Readers, now: WallTime, grace: float
+) -> Iterator[Visit]:
     """Make the visits; yield each in its turn. Never raises for what is wrong with a file.
 
-    ``visits`` is drawn from as far as is read ahead, and whatever was drawn is yielded.
+    ``visits`` is drawn from as far as is read ahead, and whatever was drawn is yielded. Where
+    files are near and have little to tell, threads would only wait for each other.
     """
     line, count, points = iter(visits), 0, 0
-    for visit in islice(line, _FEW):
-        _make([visit], now, grace)
-        count, points = count + 1, points + len(visit)
-        yield visit
+    while count < _FEW or not (readers.wait or points >= _MUCH * count):
+        chunk = list(islice(line, _size(count, points)))
+        if not chunk:
+            return
+        while chunk:
+            done = _make(chunk, now, grace)
+            count, points = count + done, points + sum(map(len, chunk[:done]))
+            yield from chunk[:done]
+            chunk = chunk[done:]
     if (following := next(line, None)) is None:
         return
     line = chain([following], line)
-    with ThreadPoolExecutor(threads, "reader") as pool:
+    with ThreadPoolExecutor(readers.threads, "reader") as pool:
         under_way: deque[tuple[list[Visit], Future[int]]] = deque()
         while True:
-            size = max(1, min(_CHUNK, _ENOUGH * count // max(points, 1)))
-            while len(under_way) <= threads and (chunk := list(islice(line, size))):
+            size = _size(count, points)
+            while len(under_way) <= readers.threads and (chunk := list(islice(line, size))):
                 under_way.append((chunk, pool.submit(_make, chunk, now, grace)))
             if not under_way:
                 return
@@ -74,9 +91,15 @@ def made(visits: Iterable[Visit], threads: int, now: WallTime, grace: float) -> 
             done = future.result()
             if rest := chunk[done:]:
                 under_way.appendleft((rest, pool.submit(_make, rest, now, grace)))
-            for visit in chunk[:done]:
-                count, points = count + 1, points + len(visit)
-                yield visit
+            count, points = count + done, points + sum(map(len, chunk[:done]))
+            yield from chunk[:done]
+
+
+def _size(count: int, points: int) -> int:
+    """Return how many visits to make at a time, by how much those before brought."""
+    if count < _FEW:
+        return 1
+    return max(1, min(_CHUNK, _ENOUGH * count // max(points, 1)))
 
 
 def _make(visits: Sequence[Visit], now: WallTime, grace: float) -> int:

@@ -32,7 +32,7 @@ from watcher.model import (
     no_points,
 )
 from watcher.source import follow
-from watcher.source.ahead import Visit, made, threads_for
+from watcher.source.ahead import Visit, made, readers_for
 from watcher.source.discover import (
     DONE_MARKERS,
     LONGEST_PAUSE,
@@ -46,9 +46,9 @@ from watcher.source.follow import Cursor, News
 from watcher.source.skew import Skew
 
 AnyPath = str | os.PathLike[str]
-_HOT_FOR = (
-    300.0  # seconds after it grew a file is opened at each poll, not only asked for its size
-)
+# Seconds after it grew that a file on a network mount is opened at each poll, not only asked for
+# its size: what such a mount says of a size may be old until the file is opened.
+_HOT_FOR = 300.0
 _REST = 1 / 60  # of how long a run was silent: until it is asked again
 _VERSION = 1
 _FIRST_SIGHT = 5_000  # points that a run directory counts for when it is first read
@@ -127,7 +127,7 @@ class _Root:
         self.hot: dict[str, WallTime] = {}
         self.trouble: dict[str, _Trouble] = {}
         self.skew = Skew()
-        self.threads = threads_for(path)
+        self.readers = readers_for(path)
 
 
 class Logdir:
@@ -206,10 +206,9 @@ class Logdir:
                     break
             if unlisted:
                 yield RunKey(root.path, "."), {}, unlisted
-            visits = (
-                _visit(root.runs[path], root.runs[path].cursors) for path in sorted(root.runs)
-            )
-            for visit in made(visits, root.threads, now, self._options.corrupt_grace):
+            runs = [root.runs[path] for path in sorted(root.runs)]
+            visits = (_visit(run, list(run.cursors)) for run in runs)
+            for visit in made(visits, root.readers, now, self._options.corrupt_grace):
                 ailments = list[Ailment]()
                 news = self._brought(root, visit, now, ailments)
                 yield root.runs[visit.run].key, news, ailments
@@ -266,7 +265,7 @@ class Logdir:
                     return
 
         visits = within_budget()
-        for visit in made(visits, root.threads, now, self._options.corrupt_grace):
+        for visit in made(visits, root.readers, now, self._options.corrupt_grace):
             news = self._brought(root, visit, now, ailments)
             if news:
                 grown.append((root.runs[visit.run], news))
@@ -357,7 +356,8 @@ class Logdir:
                     if len(news.points):
                         newest = float(news.points.wall_time[-1])
                         root.skew.take(newest, run.asked_at, now)
-                    root.hot[cursor.path] = now + _HOT_FOR
+                    if root.readers.wait:
+                        root.hot[cursor.path] = now + _HOT_FOR
                     root.tree.stir(run.path, now)
         return found
 
@@ -529,8 +529,8 @@ def _unreadable(root: str, why: str) -> str:
     return f"{root}: cannot be read: {why}"
 
 
-def _visit(run: _Run, names: Iterable[str]) -> Visit:
-    ordered = sorted(names, key=file_order)
+def _visit(run: _Run, names: Sequence[str]) -> Visit:
+    ordered = sorted(names, key=file_order) if len(names) > 1 else names
     return Visit(run.path, {name: run.cursors[name] for name in ordered}, run.plugins)
 
 

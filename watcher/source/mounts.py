@@ -1,4 +1,4 @@
-"""Is this path on a network mount? The kernel is asked, not the mount, which may hang."""
+"""Is this path on a disk of this machine? The kernel is asked, not the mount, which may hang."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import os
 import re
 from pathlib import Path
 
-_NETWORK = frozenset(
+_LOCAL = frozenset(
     (
-        *("9p", "afs", "beegfs", "ceph", "cifs", "davfs", "glusterfs", "gpfs", "lustre", "nfs"),
-        *("nfs4", "ocfs2", "orangefs", "panfs", "pvfs2", "smb3", "smbfs", "virtiofs", "wekafs"),
+        *("apfs", "bcachefs", "btrfs", "exfat", "ext2", "ext3", "ext4", "f2fs", "iso9660", "jfs"),
+        *("ntfs3", "overlay", "ramfs", "reiserfs", "rootfs", "squashfs", "tmpfs", "vfat", "xfs"),
+        "zfs",
     )
 )
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
-def is_network(path: str, mounts: Path = Path("/proc/self/mounts")) -> bool:
-    """Whether a path is on a network mount; False where the kernel has no such list.
+def is_local(path: str, mounts: Path = Path("/proc/self/mounts")) -> bool:
+    """Whether a path is on a file system known to be local; False where nothing tells.
 
     Links on the way are not followed, for that would ask the mount.
     """
@@ -26,9 +27,11 @@ def is_network(path: str, mounts: Path = Path("/proc/self/mounts")) -> bool:
         lines = mounts.read_text("utf-8", "surrogateescape").splitlines()
     except OSError:
         return False
-    for line in lines:
-        _, place, kind, *_ = [*line.split(" "), "", ""]
+    for fields in (line.split(" ") for line in lines):
+        if len(fields) < 3:
+            continue
+        _, place, kind, *_ = fields
         place = _ESCAPED.sub(lambda m: chr(int(m[1], 8)), place).rstrip("/") + "/"
         if here.startswith(place) and len(place) >= longest:  # the later one hides the earlier
             longest, found = len(place), kind
-    return found in _NETWORK or found.startswith("fuse.")
+    return found in _LOCAL
