@@ -178,3 +178,11 @@ def test_a_jump_below_the_start_is_found_where_validation_jumps_as_well():
 @pytest.mark.parametrize(("ratio", "said"), [(1.62, "1.6"), (240.3, "240"), (3.2e151, "3.2e+151")])
 def test_a_factor_is_written_as_people_say_it(ratio, said):
     assert times(ratio) == said
+
+
+def test_a_short_curve_that_had_learned_and_stays_at_twice_its_start_is_found_at_the_third_point():
+    value = [2.3, 1.8, 1.5, 1.3, 1.2, 1.1, 8.5, 9.2, 9.0]
+    assert say(detect, RULE, value=value[:8]).status is Status.OK
+    assert say(detect, RULE, value=value).status is Status.BREACH
+    falls = [3.7, 2.9, 95.0, 28.7, 11.6, 9.0]  # the first steps of a warm-up
+    assert say(detect, RULE, value=falls).status is Status.OK

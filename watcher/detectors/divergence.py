@@ -26,6 +26,7 @@ from watcher.series import Window
 FEW = 12  # points: fewer have no noise to speak of, only a shape
 NOTHING = 1e-5  # of the first loss: what lies below has been learned to the last digit
 FAR = 10.0  # times its first value: no start of a training goes there and comes back
+TWICE, LEARNED = 2.0, 0.2  # of its first value: three points above that, after a fall by this
 CALM = 8  # points before the rise from which on they alone say what noise there was
 AGREED = 0.5  # of the factor, where validation rose as well: its noise is another's
 CLEAN = 0.05  # of a rise: the most that so short a curve may have stepped up before it
@@ -98,8 +99,8 @@ def detect(inputs: Inputs, params: Divergence, now: WallTime) -> Verdict:
     before = value[: low + 1] if low + 1 >= CALM else value
     factor = params.factor * (1 + params.few / len(before) if n >= FEW else 1)
     factor *= AGREED if agrees else 1.0
-    error = 0.0 if lost else _noise(value, before, base, agrees=agrees) * math.sqrt(2 / width)
-    asked = max(part * level, factor * error)
+    error = _noise(value, before, base, agrees=agrees) * math.sqrt(2 / width)
+    asked = max(part * level, 0.0 if lost else factor * error)
     if rise <= asked or float(value[-stays:].min()) <= base + min(0.35 * rise, asked):
         return OK
     if rise <= params.again * _came_back(smooth, low):
@@ -162,11 +163,18 @@ def _doubtful(value: Floats, low: int, rise: float, *, agrees: bool, lost: bool)
 
 
 def _all_is_lost(value: Floats, val: Window | None) -> bool:
-    """Whether a short curve is above where it began: far above, or validation is so as well."""
-    first = abs(float(value[0]))
-    if float(value[-2:].min()) > FAR * first:
+    """Whether a short curve is above where it began, surely.
+
+    Far above; or at twice that for three points, which do not fall, after it had come down; or
+    validation is above its start as well.
+    """
+    first, late = abs(float(value[0])), value[-3:]
+    if float(late[1:].min()) > FAR * first:
         return True
-    if val is None or float(value[-3:].min()) <= first:
+    learned = float(value.min()) < (1 - LEARNED) * first
+    if learned and float(late.min()) > TWICE * first and late[-1] > (1 - LEARNED) * late[0]:
+        return True
+    if val is None or float(late.min()) <= first:
         return False
     _, said = val.finite_curve
     return len(said) >= 4 and float(said[-2:].min()) > abs(float(said[0]))
