@@ -97,3 +97,10 @@ def test_a_first_part_above_chance_is_unlearned_and_tells_nothing():
     assert (found.status, found.advice) == (Status.BREACH, "slow_learning_chance")
     fell = np.concatenate(([0.9, 0.8, 0.72], rest))  # that was learning
     assert say(detect, RULE, value=fell).status is not Status.BREACH
+
+
+def test_a_loss_that_has_risen_is_given_twice_the_time():
+    bump = 2.4 * (1 + 0.06 * np.exp(-(((np.arange(60) - 50) / 20) ** 2)))
+    assert say(detect, RULE, value=bump).status is not Status.BREACH
+    flat = np.full(60, 2.45)
+    assert say(detect, RULE, value=flat).status is Status.BREACH

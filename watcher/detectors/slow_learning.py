@@ -93,7 +93,8 @@ def detect(inputs: Inputs, params: SlowLearning, now: WallTime) -> Verdict:
     steady = _steadier(val, line, params)
     leans = _leans(line, len(window), params) or _leans(steady, len(window), params)
     chance = None if leans or lost > 2 * params.near else _classes(steady, params)
-    if not _enough(val, window, params, chance is not None, rough):
+    rose = lost < -params.near  # by now: the bump of a warm-up comes down again
+    if not _enough(val, window, params, chance is not None, rough or rose):
         return UNKNOWN
     if not _stays(steady, SURE_OF_CHANCE * params.near):
         chance = None  # it may yet be learning, slowly: said, but not called chance
@@ -150,7 +151,8 @@ def _enough(
 ) -> bool:
     """Whether the run has gone on long enough; a known chance level needs half as much.
 
-    A rough training loss alone needs twice as much: what it will win is hidden for longer.
+    A training loss alone that is rough, or has risen, needs twice as much: what it will win is
+    hidden for longer.
     """
     share = 2 if chance else 1
     if val is None:
