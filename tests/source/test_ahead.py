@@ -102,6 +102,37 @@ def test_as_many_are_visited_at_once_as_there_are_threads(
     )
 
 
+@pytest.mark.parametrize("to_be_had", [0, 1, 3])
+def test_where_no_more_threads_are_to_be_had_nothing_is_lost_or_read_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to_be_had: int
+) -> None:
+    start, left = threading.Thread.start, [to_be_had]
+
+    def starts(thread: threading.Thread) -> None:
+        if not left[0]:
+            raise RuntimeError("can't start new thread")
+        left[0] -= 1
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", starts)
+    paths = files(tmp_path, 400)
+    found = list(made(visits(paths), Readers(8, wait=True), NOW, GRACE))
+    assert [visit.run for visit in found] == [str(path) for path in paths]
+    assert [len(visit) for visit in found] == [3] * 400
+
+
+def test_what_breaks_in_a_thread_is_raised_where_the_visits_are_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(*_: Any) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            raise MemoryError
+
+    monkeypatch.setattr("watcher.source.follow.look", breaks)
+    with pytest.raises(MemoryError):
+        list(made(visits(files(tmp_path, 100)), FAR, NOW, GRACE))
+
+
 MOUNTS = """\
 sysfs /sys sysfs rw 0 0
 /dev/sda1 / ext4 rw 0 0

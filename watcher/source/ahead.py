@@ -7,6 +7,7 @@ read ahead of what is taken, so that memory stays bounded.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -84,15 +85,41 @@ def made(
         while True:
             size = _size(count, points)
             while len(under_way) <= readers.threads and (chunk := list(islice(line, size))):
-                under_way.append((chunk, pool.submit(_make, chunk, now, grace)))
+                under_way.append((chunk, _begun(pool, chunk, now, grace)))
             if not under_way:
                 return
             chunk, future = under_way.popleft()
             done = future.result()
             if rest := chunk[done:]:
-                under_way.appendleft((rest, pool.submit(_make, rest, now, grace)))
+                under_way.appendleft((rest, _begun(pool, rest, now, grace)))
             count, points = count + done, points + sum(map(len, chunk[:done]))
             yield from chunk[:done]
+
+
+def _begun(
+    pool: ThreadPoolExecutor, visits: Sequence[Visit], now: WallTime, grace: float
+) -> Future[int]:
+    """Have visits made by a thread; here and now where no thread is to be had.
+
+    A pool that cannot start a thread has put the work in line all the same, and another of its
+    threads may take it, or never any: whoever is first makes the visits, once.
+    """
+    done: Future[int] = Future()
+    turn = itertools.count()
+
+    def make() -> None:
+        if next(turn):
+            return
+        try:
+            done.set_result(_make(visits, now, grace))
+        except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
+            done.set_exception(error)
+
+    try:
+        pool.submit(make)
+    except RuntimeError:  # can't start new thread
+        make()
+    return done
 
 
 def _size(count: int, points: int) -> int:
