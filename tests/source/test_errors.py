@@ -16,6 +16,7 @@ from tests.source.growing import GrowingFile
 from tests.source.test_logdir import steps
 from watcher.model import Health, Poll
 from watcher.source.logdir import SourceOptions
+from watcher.source.mounts import is_local
 
 NOW = time.time()
 
@@ -186,8 +187,8 @@ def test_r2_a_grown_file_is_opened_asked_read_and_closed_and_no_two_at_once(
         house.disk.calls()
         assert steps(house.poll()) == {"bad": [i]}
     mine = [call for call, _, path in house.disk.calls() if path == str(house.bad.path)]
-    if mine[0] == "stat":  # enough on a local disk to know whether it grew
-        del mine[0]
+    if is_local(str(house.root)):  # there its size is asked for first, and it grew
+        assert mine.pop(0) == "stat"
     assert [*mine[:2], *mine[-1:]] == ["open", "fstat", "close"]
     assert mine[2:-1] in (["pread"] * n for n in (1, 2, 3))  # checksum, records, checksum
     house.good.scalars("a", range(2, 5))

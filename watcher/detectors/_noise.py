@@ -39,6 +39,11 @@ def median(value: Floats) -> float:
     return float(ordered[n // 2] if n % 2 else (ordered[n // 2 - 1] + ordered[n // 2]) / 2)
 
 
+def came_back(value: Floats) -> float:
+    """Return the largest rise over its running minimum that a curve shows."""
+    return float((value - np.minimum.accumulate(value)).max())
+
+
 def spread(value: Floats) -> float:
     """Return the noise of single points about their course, as a standard deviation; 0 if short.
 

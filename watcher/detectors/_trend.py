@@ -31,9 +31,7 @@ LIKELY = (31.82, 6.965, 4.541, 3.747, 3.365, 3.143, 2.998, 2.896)
 # The 5 % point, as is usual for ruling something out (a test of equivalence).
 USUAL = (6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860)
 
-EXPLODED = (
-    5.0  # times the second value: what a first epoch learns is less (0.9 to 0.3, 2.3 to 0.5)
-)
+EXPLODED = 5.0  # times the second value: a first epoch learns less (0.9 to 0.3, 2.3 to 0.5)
 ANNEALED = 0.1  # a learning rate under this part of its peak is at the end of its schedule
 
 

@@ -1,9 +1,9 @@
 """Collapse: what an agent had learned is lost, and stays lost. Judges the whole curve, in batches.
 
-A return climbs from where it began to its best; it has collapsed if most of that climb is gone in
-each of the last batches. Returns wander, so the batches' own wandering from one to the next says
-how much of a fall is none, and a curve that fell by half as much before and came back, or is on
-its way up again, is left alone. What a return is measured in does not matter.
+A return climbs from where it began to its best and stays there for a while; it has collapsed if
+most of that climb is gone in each of the last batches. Returns wander, so the fall must be many
+times what the batches wander while up and while down. A curve that fell by half as much before and
+came back, or is on its way up again, is left alone. What a return is measured in does not matter.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from watcher.detectors import Inputs, detector
-from watcher.detectors._noise import median
+from watcher.detectors._noise import came_back, median
 from watcher.model import OK, UNKNOWN, Floats, Severity, Status, Verdict, WallTime
 
 BATCHES = 32
@@ -25,9 +25,9 @@ ALL = 0.8  # of the climb: a loss of so much is more than a hint
 
 @dataclass(frozen=True, slots=True)
 class Collapse:
-    """``least``: points before anything is said. ``lost``: part of the climb that must be gone,
-    over the last ``stays`` of the run. ``factor``: times the usual change from batch to batch that
-    both the climb and the fall must exceed.
+    """``least``: points before anything is said. ``lost``: part of the climb that must be gone.
+    ``stays``: part of the run that it must have been up for, and down since. ``factor``: standard
+    deviations of the batches, while up or while down, that the fall must exceed.
     """
 
     least: int = 96
@@ -46,7 +46,7 @@ class Collapse:
 def detect(inputs: Inputs, params: Collapse, now: WallTime) -> Verdict:
     """Breach when most of what a return had climbed is gone, and stays gone.
 
-    The onset is the last batch before the fall that was near the best, the best step that of the
+    The onset is where it left the stretch about its best, the best step the highest point of the
     best batch.
     """
     step, value = inputs["value"].finite_curve
@@ -68,8 +68,8 @@ def detect(inputs: Inputs, params: Collapse, now: WallTime) -> Verdict:
     low = _around(level <= level[best] - params.lost * climb, BATCHES - 1)
     if high.stop - high.start < last or best < last:
         return OK  # it never was there to stay
-    wanders = max(_spread(level[high]), _spread(level[low]))
-    if fall < params.factor * wanders or fall <= 2 * _came_back(level[: best + 1]):
+    wanders = max(float(level[high].std()), float(level[low].std()))
+    if fall < params.factor * wanders or fall <= 2 * came_back(-level[: best + 1]):
         return OK
     if _recovers(level[best:]):
         return OK
@@ -94,16 +94,6 @@ def _around(holds: npt.NDArray[np.bool_], place: int) -> slice:
     at = int(np.searchsorted(fails, place))
     begin = int(fails[at - 1]) + 1 if at else 0
     return slice(begin, int(fails[at]) if at < len(fails) else len(holds))
-
-
-def _spread(level: Floats) -> float:
-    """Return how far the batches of one stretch lie from their mean, as a standard deviation."""
-    return float(level.std())
-
-
-def _came_back(level: Floats) -> float:
-    """Return the deepest fall that the curve came back from, up to its best."""
-    return float((np.maximum.accumulate(level) - level).max())
 
 
 def _recovers(level: Floats) -> bool:

@@ -5,7 +5,8 @@ counts if it is beyond what noise does to the difference of two such means (``fa
 errors: the minimum is chosen by looking, and the curve is looked at again and again, which
 together are worth about four), if it is a real part of the level, if the newest points lie above
 the best one by one, and if the curve had come down before it went up. How large a part of the
-level is asked depends on what is known of the learning rate, whose rises lift a healthy loss.
+level is asked depends on what is known of the learning rate, whose rises lift a healthy loss. Of a
+short curve, which knows little of its noise, validation that rose as well is believed sooner.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
 from watcher.detectors import Inputs, detector
-from watcher.detectors._noise import SHORT, median, spread, times
+from watcher.detectors._noise import SHORT, came_back, median, spread, times
 from watcher.detectors._trend import warming_up
 from watcher.model import OK, UNKNOWN, Floats, Ints, Severity, Status, Verdict, WallTime
 from watcher.series import Window
@@ -35,8 +36,8 @@ LONG = 64  # points: more are judged as batches; a spike may last some of them
 
 @dataclass(frozen=True, slots=True)
 class Divergence:
-    """``factor``: standard errors of noise, ``few / n`` times more of them of ``n`` points, whose
-    noise is known the less well. ``least``: points before anything is said.
+    """``factor``: standard errors of noise, ``few / n`` times more of them where it is taken from
+    ``n`` points, and so known the less well. ``least``: points before anything is said.
 
     ``part``: the least rise, as a part of the level, where the learning rate is known and did not
     rise; ``part_blind`` where it is not logged (cycles and restarts lift a loss by up to a third);
@@ -103,7 +104,7 @@ def detect(inputs: Inputs, params: Divergence, now: WallTime) -> Verdict:
     asked = max(part * level, 0.0 if lost else factor * error)
     if rise <= asked or float(value[-stays:].min()) <= base + min(0.35 * rise, asked):
         return OK
-    if rise <= params.again * _came_back(smooth, low):
+    if rise <= params.again * came_back(smooth[: low + 1]):
         return OK
     if not _longest_yet(up, params.again):
         return OK
@@ -143,7 +144,7 @@ def _noise(value: Floats, before: Floats, base: float, *, agrees: bool) -> float
     where validation agrees, less.
     """
     noise = spread(before)
-    if base <= 0:
+    if float(value.min()) <= 0:
         return noise
     if agrees and len(before) < len(value):
         return min(noise, base * spread(np.log(before)))
@@ -190,12 +191,6 @@ def _validation_agrees(val: Window | None, since: int, part: float) -> bool:
         return False
     best = float(value[:at].min())
     return best > 0 and float(value[at:].min()) > (1 + part) * best
-
-
-def _came_back(smooth: Floats, low: int) -> float:
-    """Return the largest rise over a running minimum that the curve came back from before."""
-    before = smooth[: low + 1]
-    return float((before - np.minimum.accumulate(before)).max())
 
 
 def _longest_yet(up: npt.NDArray[np.bool_], again: float) -> bool:

@@ -7,13 +7,13 @@ read ahead of what is taken, so that memory stays bounded.
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import chain, islice
+from threading import Lock
 
 from watcher.model import WallTime
 from watcher.source import follow
@@ -102,24 +102,22 @@ def _begun(
     """Have visits made by a thread; here and now where no thread is to be had.
 
     A pool that cannot start a thread has put the work in line all the same, and another of its
-    threads may take it, or never any: whoever is first makes the visits, once.
+    threads may take it, or never any: whoever is first makes the visits, the other finds how many.
     """
-    done: Future[int] = Future()
-    turn = itertools.count()
+    turn, how_many = Lock(), list[int]()
 
-    def make() -> None:
-        if next(turn):
-            return
-        try:
-            done.set_result(_make(visits, now, grace))
-        except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
-            done.set_exception(error)
+    def make() -> int:
+        with turn:
+            if not how_many:
+                how_many.append(_make(visits, now, grace))
+            return how_many[0]
 
     try:
-        pool.submit(make)
+        return pool.submit(make)
     except RuntimeError:  # can't start new thread
-        make()
-    return done
+        done: Future[int] = Future()
+        done.set_result(make())
+        return done
 
 
 def _size(count: int, points: int) -> int:

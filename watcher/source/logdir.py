@@ -251,17 +251,16 @@ class Logdir:
         grown: list[tuple[_Run, dict[str, News]]] = []
         missing: set[str] = set()
         left = self._options.points_per_poll
-        last = None
 
         def within_budget() -> Iterator[Visit]:
-            nonlocal left, last
+            nonlocal left
             for visit in self._changed(root, now, missing, ailments):
                 yield visit
-                last = visit.run
-                if not (root.runs[last].attempts or any(visit.known.values())):
+                if not (root.runs[visit.run].attempts or any(visit.known.values())):
                     left -= _FIRST_SIGHT  # its windows are made, which costs more than its points
                 if left <= 0:
                     self.behind = True
+                    self._put_last(root, visit.run)
                     return
 
         visits = within_budget()
@@ -269,10 +268,8 @@ class Logdir:
             news = self._brought(root, visit, now, ailments)
             if news:
                 grown.append((root.runs[visit.run], news))
-                left -= sum(len(n.points) for n in news.values())
+                left -= len(visit)
             root.runs[visit.run].asked_at = now
-        if self.behind and last is not None:
-            self._put_last(root, last)
         return grown, self._missing(root, missing, now, ailments)
 
     def _changed(
