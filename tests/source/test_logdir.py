@@ -20,7 +20,8 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, Sessi
 from tests.source.growing import NAME, GrowingFile, record, scalar, session, tensor
 from watcher.errors import LogdirError
 from watcher.model import Batch, Health, Poll
-from watcher.source.discover import Look, Tree
+from watcher.source.discover import Tree
+from watcher.source.listing import Look
 from watcher.source.logdir import ONE_SHOT, Logdir, SourceOptions, read_once
 
 NOW = time.time()

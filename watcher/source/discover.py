@@ -16,29 +16,18 @@ import os
 import stat
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Literal
 
 from watcher.model import Ailment, Health, WallTime
 from watcher.source.follow import health
+from watcher.source.listing import Listing, Look, all_listed, listed
 
-DONE_MARKERS = ("DONE", "_SUCCESS", ".done", "COMPLETED")
-_IGNORED = (".tmp", ".partial", "~", ".gz")
 _PRUNED = frozenset({"__pycache__", "node_modules"})
 _ACTIVE_FOR = 3600.0  # seconds after the last sign of life
 _RACY_NS = 2_000_000_000  # a directory listed this soon after a change may change unnoticed
 _LIST_EVERY = 20  # looks
 PAUSE, LONGEST_PAUSE = 30.0, 600.0  # seconds until an error is tried again; doubles each time
 _LEAST_LOOKS, _SHARE = 32, 32  # directories a sweep: at least so many, else this part of all
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """Where discovery goes. ``prune``: globs over names or paths relative to the root."""
-
-    symlinks: Literal["never", "within-root", "always"] = "never"
-    prune: tuple[str, ...] = ()
-    done_markers: tuple[str, ...] = DONE_MARKERS
-    budget: int = 20_000  # directories listed for the first time in one sweep
+_AT_ONCE = 1000  # new directories that are listed before they are taken up
 
 
 @dataclass(slots=True)
@@ -68,16 +57,11 @@ class Found:
     unreachable: str = ""
 
 
-def is_event_file(name: str) -> bool:
-    """Whether a file of this name is meant to be read."""
-    return "tfevents" in name and not name.startswith(".") and not name.endswith(_IGNORED)
-
-
 class Tree:
-    """The directories under one root."""
+    """The directories under one root; new ones are listed by ``threads`` at a time."""
 
-    def __init__(self, root: str, look: Look) -> None:
-        self.root, self.look = root, look
+    def __init__(self, root: str, look: Look, threads: int = 1) -> None:
+        self.root, self.look, self.threads = root, look, threads
         self.directories: dict[str, Directory] = {}
         self._real = ""  # known from the first sweep on: nothing here asks a mount that may hang
         self._seen: set[str] = set()
@@ -118,15 +102,18 @@ class Tree:
             self._look_again(path, found, now)
         budget = self.look.budget
         while budget and not self.complete:
-            budget -= 1
             if not self._new:
+                budget -= 1
                 self._enter_link(*self._links.popleft())
                 continue
-            directory = self._new.popleft()
-            self.directories[directory.path] = directory
-            self._turn.append(directory.path)
-            self._list(directory, found, now)
-            if self.root in self._unlisted and directory.path == self.root:
+            new = [self._new.popleft() for _ in range(min(budget, _AT_ONCE, len(self._new)))]
+            budget -= len(new)
+            listings = all_listed([d.path for d in new], self.look, self._real, self.threads)
+            for directory, listing in zip(new, listings, strict=True):
+                self.directories[directory.path] = directory
+                self._turn.append(directory.path)
+                self._take(directory, listing, found, now)
+            if self.root in self._unlisted:
                 return self._shut(found)
         return found
 
@@ -204,36 +191,20 @@ class Tree:
         try:
             same = os.stat(path).st_mtime_ns == directory.mtime_ns
         except OSError as error:
-            if health(error) is Health.MISSING:
-                self._forget(directory, found)
-            else:
-                self._cannot_list(directory, error, found, now)
+            self._lost(directory, error, found, now)
             return
         if not same or directory.racy or directory.looks % _LIST_EVERY == 0:
-            self._list(directory, found, now)
+            self._take(directory, listed(path, self.look, self._real), found, now)
 
-    def _list(self, directory: Directory, found: Found, now: WallTime) -> None:
-        """Compare a directory with what was in it before."""
-        files, subdirs, links, marker = list[str](), dict[str, str](), dict[str, str](), ""
-        try:
-            mtime_ns = os.stat(directory.path).st_mtime_ns
-            with os.scandir(directory.path) as entries:
-                for entry in entries:
-                    name = entry.name
-                    if is_event_file(name) and self._readable(entry):
-                        files.append(name)
-                    elif name in self.look.done_markers:
-                        marker = name
-                    elif entry.is_dir(follow_symlinks=False):
-                        subdirs[name] = entry.path
-                    elif entry.is_symlink() and self._followed(entry):
-                        links[name] = entry.path
-        except OSError as error:
-            if health(error) is Health.MISSING:
-                self._forget(directory, found)
-            else:
-                self._cannot_list(directory, error, found, now)
+    def _take(
+        self, directory: Directory, listing: Listing | OSError, found: Found, now: WallTime
+    ) -> None:
+        """Compare what is in a directory with what was in it before."""
+        if isinstance(listing, OSError):
+            self._lost(directory, listing, found, now)
             return
+        mtime_ns, files, marker = listing.mtime_ns, listing.files, listing.marker
+        subdirs, links = listing.subdirs, listing.links
         if self._unlisted.pop(directory.path, None):
             found.ailments.append(Ailment(directory.path, Health.OK, "listed again"))
         known = directory.mtime_ns >= 0
@@ -273,27 +244,11 @@ class Tree:
         """Follow a link to a directory: last, so that directories go by their own paths."""
         self._enter(path, run, os.path.realpath(path))
 
-    def _readable(self, entry: os.DirEntry[str]) -> bool:
-        """Whether this is a regular file, or a link to one that may be followed."""
-        try:
-            if entry.is_file(follow_symlinks=False):
-                return True
-            if not entry.is_symlink() or not entry.is_file():
-                return False
-            return self.look.symlinks == "always" or self._inside(entry.path)
-        except OSError:
-            return False
-
-    def _followed(self, entry: os.DirEntry[str]) -> bool:
-        try:
-            if self.look.symlinks == "never" or not entry.is_dir():
-                return False
-            return self.look.symlinks == "always" or self._inside(entry.path)
-        except OSError:  # a loop of links
-            return False
-
-    def _inside(self, path: str) -> bool:
-        return os.path.realpath(path).startswith(self._real.rstrip("/") + "/")
+    def _lost(self, directory: Directory, error: OSError, found: Found, now: WallTime) -> None:
+        if health(error) is Health.MISSING:
+            self._forget(directory, found)
+        else:
+            self._cannot_list(directory, error, found, now)
 
     def _cannot_list(
         self, directory: Directory, error: OSError, found: Found, now: WallTime

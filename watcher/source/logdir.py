@@ -33,16 +33,9 @@ from watcher.model import (
 )
 from watcher.source import follow
 from watcher.source.ahead import Visit, made, readers_for
-from watcher.source.discover import (
-    DONE_MARKERS,
-    LONGEST_PAUSE,
-    PAUSE,
-    Directory,
-    Found,
-    Look,
-    Tree,
-)
+from watcher.source.discover import LONGEST_PAUSE, PAUSE, Directory, Found, Tree
 from watcher.source.follow import Cursor, News
+from watcher.source.listing import DONE_MARKERS, Look
 from watcher.source.skew import Skew
 
 AnyPath = str | os.PathLike[str]
@@ -122,12 +115,13 @@ class _Root:
         look = Look(
             options.symlinks, options.prune, options.done_markers, options.directories_per_poll
         )
-        self.tree = Tree(os.path.abspath(path), look)
+        self.readers = readers_for(path)
+        at_once = self.readers.threads if self.readers.wait else 1
+        self.tree = Tree(os.path.abspath(path), look, at_once)
         self.runs: dict[str, _Run] = {}  # by directory
         self.hot: dict[str, WallTime] = {}
         self.trouble: dict[str, _Trouble] = {}
         self.skew = Skew()
-        self.readers = readers_for(path)
 
 
 class Logdir:
