@@ -1,7 +1,9 @@
 """NaN: a loss is not a number any more, or infinite. Judges every point (an event).
 
 Not a test but an observation, so that looking again costs nothing: the newest value is not
-finite. A lone masked point is forgiven if ``tolerate`` says so.
+finite. A lone masked point is forgiven if ``tolerate`` says so. Frameworks that leave NaN out of
+the mean they log write 0 where nothing is left: a loss that is exactly 0 beside a gradient norm
+that is NaN was NaN (Hugging Face's ``logging_nan_inf_filter``).
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ import numpy.typing as npt
 from watcher.detectors import Inputs, detector
 from watcher.model import OK, UNKNOWN, Floats, Severity, Status, Verdict, WallTime
 from watcher.series import Window
+
+EMPTY = 3  # zeros in a row beside gradients that are NaN
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +48,15 @@ def mark(window: Window, values: Floats, params: Nan) -> npt.NDArray[np.bool_]:
 
 @detector("nan", Nan, optional=("lr", "grad_norm"), events=mark, every=True)
 def detect(inputs: Inputs, params: Nan, now: WallTime) -> Verdict:
-    """Breach while the newest value is NaN or ±Inf; the onset is where that stretch began."""
+    """Breach while the newest value is NaN or ±Inf; the onset is where that stretch began.
+
+    ``grad_norm``: tells a loss of 0 that was NaN from one that is 0.
+    """
     window = inputs["value"]
     if len(window) == 0:
         return UNKNOWN
     if math.isfinite(window.last_value):
-        return OK
+        return _left_out(window, inputs.get("grad_norm"))
     good = np.flatnonzero(np.isfinite(window.value))
     start = int(good[-1]) + 1 if len(good) else 0
     if len(window.value) - start <= params.tolerate:
@@ -75,6 +82,30 @@ def detect(inputs: Inputs, params: Nan, now: WallTime) -> Verdict:
         best_value=low.low if known else None,
         severity=Severity.CRITICAL,
         advice=_advice(inputs, start),
+    )
+
+
+def _left_out(window: Window, norm: Window | None) -> Verdict:
+    """Breach where nothing but NaN went into the mean that was logged."""
+    if window.last_value != 0 or norm is None or len(norm) == 0 or math.isfinite(norm.last_value):
+        return OK
+    rest = (
+        window.value[np.flatnonzero(window.value)[-1] + 1 :]
+        if window.value.any()
+        else window.value
+    )
+    finite = np.flatnonzero(np.isfinite(norm.value))
+    if len(rest) < EMPTY or len(norm.value) - (finite[-1] + 1 if len(finite) else 0) < EMPTY:
+        return OK
+    first = int(window.step[len(window.value) - len(rest)])
+    return Verdict(
+        Status.BREACH,
+        reason=f"the loss is exactly 0 since step {first}, and the gradient norm NaN:"
+        " only NaN went into the mean that is logged",
+        onset=first,
+        value=0.0,
+        severity=Severity.CRITICAL,
+        advice="nan",
     )
 
 

@@ -22,7 +22,8 @@ SPARSE = 200  # points to one of the better series: with fewer of it than that, 
 
 WAITS = 2  # times the patience: what has come down but little may only have begun
 STUCK = 0.75  # of the run: what has been level for so long was never anywhere else
-HELD = 0.8  # of its highest: a learning rate that is not being taken back
+HELD = 0.8  # of its highest: a learning rate that is not being taken back ...
+COMES_DOWN = 0.02  # ... and has not fallen by this part since the loss came to rest
 FAR = 0.1  # of its level: training must go on by this much where underfitting is the other reading
 
 
@@ -118,8 +119,6 @@ def _finding(inputs: Inputs, rest: Rest, *, learning: bool, sure: bool) -> Verdi
     said = f"no improvement since step {rest.since}: level at {rest.level:.4g}"
     said += f" for {rest.points} points, best {low.low:.4g} at step {low.low_step}"
     said += "; training loss still falls" if learning else ""
-    lr = inputs.get("lr")
-    held = lr is not None and len(lr) > 1 and lr.last_value >= HELD * lr.extremes.high
     return Verdict(
         Status.BREACH,
         reason=said,
@@ -127,6 +126,15 @@ def _finding(inputs: Inputs, rest: Rest, *, learning: bool, sure: bool) -> Verdi
         value=rest.level,
         best=low.low_step,
         best_value=low.low,
-        severity=Severity.WARNING if sure and held else Severity.INFO,
+        severity=Severity.WARNING if sure and _held(inputs.get("lr"), rest) else Severity.INFO,
         advice="plateau_validation" if learning else "plateau",
     )
+
+
+def _held(lr: Window | None, rest: Rest) -> bool:
+    """Whether the learning rate is logged and was left as it is while the loss rests."""
+    if lr is None or len(lr) < 2 or lr.last_value < HELD * lr.extremes.high:
+        return False
+    step, value = finite(lr)
+    then = float(value[max(0, int(np.searchsorted(step, rest.since, "right")) - 1)])
+    return lr.last_value >= (1 - COMES_DOWN) * then

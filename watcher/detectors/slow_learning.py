@@ -1,8 +1,9 @@
 """Slow learning: the loss has hardly left its start. Judges the whole curve so far.
 
 A loss that sits at the logarithm of a small number of classes is named for what it is: the model
-answers at random. That a warm-up lasts is no fault, so a rising learning rate keeps it UNKNOWN,
-and so does a run with so few evaluations that it has only begun.
+answers at random. One that is the same in every digit is no training at all, and a few points
+show it. That a warm-up lasts is no fault, so a rising learning rate keeps it UNKNOWN, and so does
+a run with so few evaluations that it has only begun.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from watcher.series import Window
 FAR = 3.0  # times ``least``: noise of the first points is no longer the question
 START = 3.0  # standard errors: what a first part must lie above the line by, to be a height
 ROUGH = 0.05  # of the level: noise of single points from which on the first ones are doubted
+PINNED = 1e-5  # of the level: batches alone make a loss that is learned vary by more
+PINNED_AT_CHANCE = 1e-4
 SURE_OF_CHANCE = 0.9  # of ``near``: what a loss may have moved by that is said to stay at ln(k)
 
 # Class counts whose logarithm is a level a person knows. Not every number: from some dozens on
@@ -37,7 +40,7 @@ class SlowLearning:
     ``patience``: points before the question is asked; ``evaluations``: validation points too,
     where there is validation; ``points``: training points that replace them; ``alone``: training
     points where there is none, or none yet. ``near``: how close to ln(k) counts as chance level,
-    in parts.
+    in parts. ``pinned``: points in a row, all the same, that suffice.
     """
 
     least: float = 0.075
@@ -48,6 +51,7 @@ class SlowLearning:
     points: int = 400
     alone: int = 48
     near: float = 0.01
+    pinned: int = 6
 
     def __post_init__(self) -> None:
         """Refuse what no trend can be fitted to."""
@@ -67,9 +71,13 @@ def detect(inputs: Inputs, params: SlowLearning, now: WallTime) -> Verdict:
     if inputs.run.adversarial or inputs.run.reinforcement:
         return OK
     instead = inputs.get("instead")
-    if len(window) < params.patience or (instead is not None and len(instead) >= params.patience):
+    if instead is not None and len(instead) >= params.patience:
         return UNKNOWN
-    if warming_up(inputs.get("lr")) or not window.extremes.low > 0 or _start_unseen(window):
+    if warming_up(inputs.get("lr")) or not window.extremes.low > 0:
+        return UNKNOWN
+    if (pinned := _pinned(window, params)) is not None:
+        return pinned
+    if len(window) < params.patience or _start_unseen(window):
         return UNKNOWN
     step, value = finite(window)
     if len(value) < params.patience:
@@ -99,6 +107,36 @@ def detect(inputs: Inputs, params: SlowLearning, now: WallTime) -> Verdict:
     if not _stays(steady, SURE_OF_CHANCE * params.near):
         chance = None  # it may yet be learning, slowly: said, but not called chance
     return _finding(window, int(step[0]), start, level, chance)
+
+
+def _pinned(window: Window, params: SlowLearning) -> Verdict | None:
+    """Find a loss that is the same at every point, as high as it began or at chance level."""
+    recent = window.value[-params.pinned :]
+    level = window.last_value
+    if len(recent) < params.pinned or not abs(recent - level).max() <= PINNED_AT_CHANCE * level:
+        return None
+    step, value = finite(window)
+    if level < (1 - params.least) * float(value[0]):
+        return None  # it came down to there
+    near = (k for k in CLASSES if abs(level / math.log(k) - 1) <= PINNED_AT_CHANCE)
+    classes = next(near, None)
+    margin = PINNED if classes is None else PINNED_AT_CHANCE
+    others = np.flatnonzero(abs(value - level) > margin * level)
+    since = int(others[-1]) + 1 if len(others) else 0
+    if len(value) - since < params.pinned:
+        return None
+    chance = "" if classes is None else f", chance level: ln({classes})"
+    low = window.extremes
+    return Verdict(
+        Status.BREACH,
+        reason=f"the loss has been {level:.6g} at each of {len(value) - since} points{chance}",
+        onset=int(step[since]),
+        value=level,
+        best=low.low_step,
+        best_value=low.low,
+        severity=Severity.WARNING,
+        advice="slow_learning" if classes is None else "slow_learning_chance",
+    )
 
 
 def _without_settling(value: Floats, params: SlowLearning) -> Floats:
