@@ -65,4 +65,14 @@ def test_a_return_on_its_way_up_again_is_over():
 
 
 def test_few_points_are_unknown():
-    assert say(detect, RULE, value=climb(90)).status is Status.UNKNOWN
+    assert say(detect, RULE, value=climb(31)).status is Status.UNKNOWN
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_of_a_short_curve_only_a_sudden_fall_is_found(seed):
+    noise = np.random.default_rng(seed).normal(0, 30, 48)
+    sudden = np.where(np.arange(48) < 30, np.clip(np.arange(48) * 90.0 - 540, 0, 450), -200.0)
+    slow = np.interp(np.arange(48), [0, 10, 20, 40, 47], [0, 450, 450, -200, -200])
+    assert say(detect, RULE, value=sudden + noise).status is Status.BREACH
+    assert say(detect, RULE, value=sudden + noise).onset in range(29, 33)
+    assert say(detect, RULE, value=slow + noise).status is Status.OK

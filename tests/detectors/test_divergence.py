@@ -186,3 +186,55 @@ def test_a_short_curve_that_had_learned_and_stays_at_twice_its_start_is_found_at
     assert say(detect, RULE, value=value).status is Status.BREACH
     falls = [3.7, 2.9, 95.0, 28.7, 11.6, 9.0]  # the first steps of a warm-up
     assert say(detect, RULE, value=falls).status is Status.OK
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_loss_back_at_chance_while_the_rate_still_climbs_is_found(seed):
+    rng = np.random.default_rng(seed)
+    level = np.concatenate((np.full(8, 0.67), np.linspace(0.66, 0.39, 22), np.full(30, 0.68)))
+    value, rate = level + rng.normal(0, 0.02, 60), 1e-6 * np.arange(1, 61)
+    found = say(detect, RULE, value=value, lr=rate)
+    assert found.status is Status.BREACH
+    assert 27 <= found.onset <= 32
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_bump_of_the_warm_up_is_none(seed):
+    rng = np.random.default_rng(seed)
+    level = np.concatenate(
+        (np.linspace(2.3, 1.5, 30), np.linspace(1.5, 1.9, 15), np.full(15, 1.9))
+    )
+    value, rate = level + rng.normal(0, 0.03, 60), 1e-6 * np.arange(1, 61)
+    said = looks(detect, RULE, value=value, lr=rate)
+    assert all(v.status is not Status.BREACH for v in said.values())
+
+
+def test_a_part_of_the_loss_that_rises_while_the_metric_gains_does_not_diverge():
+    part = np.concatenate(([0.27, 0.33, 0.43], np.full(37, 0.54))) * noise(40, 0.01)
+    gains = np.linspace(0.0, 0.4, 40)
+    assert say(detect, RULE, value=part).status is Status.BREACH
+    assert say(detect, RULE, value=part, metric=gains).status is Status.OK
+    assert say(detect, RULE, value=part, metric=gains[::-1]).status is Status.BREACH
+
+
+def test_a_loss_below_zero_that_falls_ever_faster_has_no_bound():
+    value = -30.0 * (1 + np.arange(60.0)) ** 2
+    said = looks(detect, RULE, value=value)
+    fired = [n for n, v in said.items() if v.status is Status.BREACH]
+    assert fired[0] >= 12
+    assert said[fired[0]].advice == "unbounded"
+    assert "no lower bound" in said[fired[0]].reason
+    assert said[60].status is not Status.OK
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        -1 - 400 * (1 - np.exp(-np.arange(60) / 12)),  # a likelihood that levels off
+        3 - 400 * (1 - np.exp(-np.arange(60) / 12)),
+        -1 - np.arange(60.0),
+    ],
+)
+def test_a_likelihood_that_falls_and_levels_off_is_healthy(value):
+    said = looks(detect, RULE, value=value)
+    assert all(v.status is not Status.BREACH for v in said.values())

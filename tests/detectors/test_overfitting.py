@@ -160,3 +160,32 @@ def test_a_fine_tuning_that_turns_at_its_second_evaluation_is_found():
     up_and_down = [0.50, 0.44, 0.49, 0.58, 0.55, 0.60]
     assert say(detect, RULE, val=up_and_down, train=train).status is Status.OK
     assert say(detect, RULE, val=val, train=train[::-1]).status is Status.OK
+
+
+BUMP = [0.75, 0.44, 0.38, 0.33, 0.28, 0.29, 0.37]
+
+
+def test_a_short_bump_is_a_bump_unless_the_metric_suffers_too():
+    train = [0.9, 0.6, 0.5, 0.4, 0.35, 0.3, 0.26]
+    good = [0.5, 0.6, 0.7, 0.75, 0.8, 0.81, 0.82]
+    worse = [0.5, 0.6, 0.7, 0.75, 0.8, 0.78, 0.74]
+    assert say(detect, RULE, val=BUMP, train=train).status is Status.OK
+    assert say(detect, RULE, val=BUMP, train=train, metric=good).status is Status.OK
+    found = say(detect, RULE, val=BUMP, train=train, metric=worse)
+    assert (found.status, found.severity, found.best) == (Status.BREACH, Severity.INFO, 5)
+
+
+def test_a_rough_rise_that_stays_for_four_evaluations_needs_no_metric():
+    val, train = (
+        [0.75, 0.44, 0.38, 0.33, 0.28, 0.29, 0.36, 0.35, 0.37],
+        [0.9 - 0.08 * i for i in range(9)],
+    )
+    assert say(detect, RULE, val=val, train=train).status is Status.BREACH
+
+
+def test_rising_from_its_first_evaluation_is_found_where_training_had_begun_to_fit():
+    steps = np.arange(1, 201, dtype=np.int64)
+    fitted, hardly = window_of(0.9 * np.exp(-steps / 30)), window_of(0.9 * np.exp(-steps / 400))
+    val = window_of([0.31, 0.33, 0.37, 0.41, 0.47], start=40, every=40)
+    assert say(detect, RULE, val=val, train=fitted).status is Status.BREACH
+    assert say(detect, RULE, val=val, train=hardly).status is Status.OK

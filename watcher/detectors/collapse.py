@@ -4,6 +4,7 @@ A return climbs from where it began to its best and stays there for a while; it 
 most of that climb is gone in each of the last batches. Returns wander, so the fall must be many
 times what the batches wander while up and while down. A curve that fell by half as much before and
 came back, or is on its way up again, is left alone. What a return is measured in does not matter.
+A short curve has not shown yet how far it wanders: there the fall must be sudden.
 """
 
 from __future__ import annotations
@@ -21,16 +22,19 @@ from watcher.model import OK, UNKNOWN, Floats, Severity, Status, Verdict, WallTi
 
 BATCHES = 32
 ALL = 0.8  # of the climb: a loss of so much is more than a hint
+SUDDEN = 0.75  # of the fall: what a short curve must lose from one batch to the next
 
 
 @dataclass(frozen=True, slots=True)
 class Collapse:
-    """``least``: points before anything is said. ``lost``: part of the climb that must be gone.
+    """``least``: points before anything is said, ``short``: before a slow fall counts.
+    ``lost``: part of the climb that must be gone.
     ``stays``: part of the run that it must have been up for, and down since. ``factor``: standard
     deviations of the batches, while up or while down, that the fall must exceed.
     """
 
-    least: int = 96
+    least: int = 32
+    short: int = 96
     lost: float = 0.6
     stays: float = 1 / 6
     factor: float = 6.0
@@ -72,6 +76,8 @@ def detect(inputs: Inputs, params: Collapse, now: WallTime) -> Verdict:
     if fall < params.factor * wanders or fall <= 2 * came_back(-level[: best + 1]):
         return OK
     if _recovers(level[best:]):
+        return OK
+    if len(value) < params.short and -float(np.diff(level[best:]).min()) < SUDDEN * fall:
         return OK
     peak, now_at = int(edges[best]), float(level[low].mean())
     gone = (float(level[best]) - now_at) / climb

@@ -7,6 +7,7 @@ together are worth about four), if it is a real part of the level, if the newest
 the best one by one, and if the curve had come down before it went up. How large a part of the
 level is asked depends on what is known of the learning rate, whose rises lift a healthy loss. Of a
 short curve, which knows little of its noise, validation that rose as well is believed sooner.
+A loss that begins below zero and falls faster and faster has no lower bound, and no use either.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from watcher.detectors import Inputs, detector
 from watcher.detectors._noise import SHORT, came_back, median, spread, times
 from watcher.detectors._trend import warming_up
-from watcher.model import OK, UNKNOWN, Floats, Ints, Severity, Status, Verdict, WallTime
+from watcher.model import OK, UNKNOWN, Better, Floats, Ints, Severity, Status, Verdict, WallTime
 from watcher.series import Window
 
 FEW = 12  # points: fewer have no noise to speak of, only a shape
@@ -29,7 +30,13 @@ NOTHING = 1e-5  # of the first loss: what lies below has been learned to the las
 FAR = 10.0  # times its first value: no start of a training goes there and comes back
 TWICE, LEARNED = 2.0, 0.2  # of its first value: three points above that, after a fall by this
 CALM = 8  # points before the rise from which on they alone say what noise there was
-AGREED = 0.5  # of the factor, where validation rose as well: its noise is another's
+AGREED = (
+    0.5  # of the factor, where validation rose as well (its noise is another's), or all is lost
+)
+DEEP = -100.0  # times its first value, for a loss without a lower bound ...
+FASTER = 1.5  # ... and times the fall of the third before
+BACK, NEAR = 8, 0.1  # points that are so near to its start: what was learned is lost
+GAINS = 3  # evaluations of a metric, each better than all before
 CLEAN = 0.05  # of a rise: the most that so short a curve may have stepped up before it
 LONG = 64  # points: more are judged as batches; a spike may last some of them
 
@@ -57,7 +64,7 @@ class Divergence:
     again: float = 2.0
 
 
-@detector("divergence", Divergence, optional=("val", "lr", "grad_norm"))
+@detector("divergence", Divergence, optional=("val", "metric", "lr", "grad_norm"))
 @np.errstate(
     over="ignore", invalid="ignore", divide="ignore"
 )  # absurd scales: no finding, no noise
@@ -82,12 +89,16 @@ def detect(inputs: Inputs, params: Divergence, now: WallTime) -> Verdict:
     base, rise = float(smooth[low]), float(smooth[-1] - smooth[low])
     level = _level(value, base)
     if rise <= params.part * level:  # the common case, and cheap
-        return OK
+        below = value[-1] < DEEP * abs(value[0]) and value[0] < 0
+        return _bottomless(step, value) if below and not warming_up(inputs.get("lr")) else OK
     if 0 <= smooth[-1] <= NOTHING * value[0]:
         return OK
     if n < FEW and warming_up(inputs.get("lr")):
         return UNKNOWN  # it has hardly begun
     part, val = _part_asked(inputs.get("lr"), int(step[low]), params), inputs.get("val")
+    back = n >= SHORT and _back_at_start(value, low, base)
+    if back:
+        part = min(part, params.part_blind)
     if n < SHORT:  # a handful of points: whatever the learning rate did, only what anyone sees
         part = max(part, params.part_blind)
     up = smooth[low:] > base + 0.35 * rise
@@ -99,7 +110,7 @@ def detect(inputs: Inputs, params: Divergence, now: WallTime) -> Verdict:
     stays = max(width, 2 if n < SHORT else 3 if n < LONG else 6)
     before = value[: low + 1] if low + 1 >= CALM else value
     factor = params.factor * (1 + params.few / len(before) if n >= FEW else 1)
-    factor *= AGREED if agrees else 1.0
+    factor *= AGREED if agrees or back else 1.0
     error = _noise(value, before, base, agrees=agrees) * math.sqrt(2 / width)
     asked = max(part * level, 0.0 if lost else factor * error)
     if rise <= asked or float(value[-stays:].min()) <= base + min(0.35 * rise, asked):
@@ -112,7 +123,28 @@ def detect(inputs: Inputs, params: Divergence, now: WallTime) -> Verdict:
     if start - base < params.descent * rise and rise < max(level, abs(start)):
         return OK
     near = min(0.1 * rise, 2 * error + 0.02 * level)
+    if _metric_gains(inputs, left):
+        return OK
     return _finding(inputs, step, value, smooth, width, near)
+
+
+def _bottomless(step: Ints, value: Floats) -> Verdict:
+    """Find a loss that falls further in each third of its curve than in the one before."""
+    n = len(value)
+    if n < FEW:
+        return OK
+    falls = -np.diff(value[[0, n // 3, 2 * n // 3, n - 1]])
+    if falls[0] <= 0 or not (falls[1:] > FASTER * falls[:-1]).all():
+        return UNKNOWN if falls[-1] >= falls[-2] > 0 else OK
+    return Verdict(
+        Status.BREACH,
+        reason=f"the loss falls below zero faster and faster, from {value[0]:.4g} to"
+        f" {value[-1]:.4g}: it has no lower bound",
+        onset=int(step[0]),
+        value=float(value[-1]),
+        severity=Severity.WARNING,
+        advice="unbounded",
+    )
 
 
 def _means(value: Floats, width: int) -> Floats:
@@ -157,10 +189,37 @@ def _doubtful(value: Floats, low: int, rise: float, *, agrees: bool, lost: bool)
     """
     change = np.diff(value)
     if low and not agrees and rise <= -float(change[:low].min()):
-        return True
+        parts = np.diff(np.log(value)) if float(value.min()) > 0 else None
+        if parts is None or float(parts[low:].sum()) <= -float(parts[:low].min()):
+            return True
     before = float(change[:low].max()) if low else 0.0
     clean = float(change[-3:].min()) > 0 and before <= CLEAN * rise
     return len(value) < FEW and not lost and not clean
+
+
+def _back_at_start(value: Floats, low: int, base: float) -> bool:
+    """Whether a curve that had learned is where it began, for an eighth of the run at least."""
+    rest = value[-max(BACK, len(value) // 8) :]
+    start = median(value[: max(1, min(low, 5))])
+    learned = base < (1 - LEARNED) * start
+    return learned and len(value) - low > len(rest) and median(rest) > (1 - NEAR) * start
+
+
+def _metric_gains(inputs: Inputs, since: int) -> bool:
+    """Whether the validation metric became better since the loss went up than it ever was before.
+
+    A part of a loss whose weight or targets grow as the model gets better does not diverge.
+    """
+    metric = inputs.get("metric")
+    if metric is None:
+        return False
+    step, value = metric.finite_curve
+    if inputs.better.get("metric") is Better.LOWER:
+        value = -value
+    at = int(np.searchsorted(step, since))
+    return len(value) >= at + GAINS > GAINS and float(value[-GAINS:].min()) > float(
+        value[:at].max()
+    )
 
 
 def _all_is_lost(value: Floats, val: Window | None) -> bool:

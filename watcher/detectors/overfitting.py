@@ -67,6 +67,8 @@ class Course(enum.Enum):
 
 STEEP = 0.1  # of the level in one evaluation: a jump, which has to last before it is believed
 EARLY = 0.3  # of the level: a rise at once that anyone believes
+LEARNED = 0.5  # of its first loss: training that has come down so far has begun to fit
+AFTER = 4  # evaluations after the minimum of a curve that is not smooth
 ONE = 0.85  # of a rise: more of it from one evaluation may be that one's noise
 PERCENT = 20.0  # what is as high and never above 100 may be one
 LEAST_DESCENT = 0.05  # of the level: what fell by less is measured as if it had fallen by this
@@ -103,16 +105,18 @@ def detect(inputs: Inputs, params: Overfitting, now: WallTime) -> Verdict:
         value = _lacking(value)
     best = int(value.argmin())
     after = len(value) - 1 - best
-    if after < 2 or (best == 0 and len(value) <= params.patience):
-        return OK
     train = inputs.get("train")
+    trained = best > 0 or _trained(train, int(step[0]))
+    if after < 2 or (len(value) <= params.patience and not trained):
+        return OK
     course = _course(train, int(step[best])) if train is not None else Course.UNKNOWN
     if course is Course.RISES:
         return OK
     if metric:
         drop = _drop(value, best, course, inputs["val"].extremes.high, params)
         return OK if drop is None else _finding(inputs, drop, after, course, params)
-    rise = _rise(value, best, course, params)
+    suffers = _suffers(inputs, int(step[best]))
+    rise = _rise(value, best, course, params, suffers=suffers, trained=trained)
     if rise is None:
         return OK
     return _finding(inputs, rise / max(_level(value), 1e-300), after, course, params)
@@ -149,12 +153,26 @@ def _level(value: Floats) -> float:
     return scale(value, float(value.min()))
 
 
-def _rise(value: Floats, best: int, course: Course, params: Overfitting) -> float | None:
-    """Return how far the curve has surely risen over its minimum, None if it has not."""
+def _rise(
+    value: Floats,
+    best: int,
+    course: Course,
+    params: Overfitting,
+    *,
+    suffers: bool = False,
+    trained: bool = False,
+) -> float | None:
+    """Return how far the curve has surely risen over its minimum, None if it has not.
+
+    ``suffers``: so does the metric. ``trained``: before the minimum there was training.
+    """
     if best + params.patience >= len(value):
         least = params.min_rise * _level(value)
-        found = _clean_turn(value, best, least) or _plain_turn(value, best, course, params)
-        return found or (_early_turn(value, best) if course is Course.FALLS else None)
+        found = _clean_turn(value, best, least)
+        if found is not None or course is not Course.FALLS:
+            return found
+        found = _plain_turn(value, best, params, suffers=suffers)
+        return found or (_early_turn(value, best) if trained else None)
     since = value[best:]
     base = mean(value[max(0, best - 1) : best + 2])
     rise = mean(since[-max(2, len(since) // 5) :]) - base
@@ -233,18 +251,21 @@ def _clean_turn(value: Floats, best: int, least: float) -> float | None:
     return rise if rise > 2.8 * noise else None
 
 
-def _plain_turn(value: Floats, best: int, course: Course, params: Overfitting) -> float | None:
+def _plain_turn(value: Floats, best: int, params: Overfitting, *, suffers: bool) -> float | None:
     """Return the rise of a short curve that anyone sees although it is not smooth, else None.
 
-    Two points or more after the minimum, the last of them above it by ``plain_rise`` of the level
-    and by several times the largest step upwards before, while training went on falling.
+    The last of the points after the minimum lies above it by ``plain_rise`` of the level and by
+    several times the largest step upwards before, the two before that by half as much. Two points
+    will do if the metric ``suffers``: by themselves they are as often a bump that passes.
     """
     after = value[best + 1 :]
-    if course is not Course.FALLS or best < 3 or len(value) > FEW or len(after) < 2:
+    if best < 3 or len(value) > FEW or len(after) < (2 if suffers else AFTER):
         return None
     rise = float(value[-1] - value[best])
     before = max(0.0, float(np.diff(value[: best + 1]).max()))
-    return rise if rise >= max(params.plain_rise * _level(value), 3 * before) else None
+    if rise < max(params.plain_rise * _level(value), 3 * before):
+        return None
+    return rise if suffers or float(after[-3:].min()) >= value[best] + rise / 2 else None
 
 
 def _early_turn(value: Floats, best: int) -> float | None:
@@ -254,7 +275,7 @@ def _early_turn(value: Floats, best: int) -> float | None:
     before, three at least, and the last one ``EARLY`` above the best.
     """
     rises = np.diff(value[best:])
-    if not 0 < best < 3 or len(rises) < 3 or float(rises.min()) <= 0:
+    if best >= 3 or len(rises) < 3 or float(rises.min()) <= 0:
         return None
     rise = float(value[-1] - value[best])
     return rise if rise >= EARLY * _level(value) else None
@@ -275,6 +296,15 @@ def _earlier(before: Floats, length: int) -> float:
     if before[-1] > 0:
         return float((smooth / low).max() - 1) * float(before[-1])
     return float((smooth - low).max())
+
+
+def _trained(train: Window | None, before: int) -> bool:
+    """Whether training loss had lost most of its start before that step."""
+    if train is None:
+        return False
+    step, value = finite(train)
+    at = int(np.searchsorted(step, before, side="right"))
+    return at >= 5 and float(value[0]) > 0 and mean(value[at - 3 : at]) < LEARNED * float(value[0])
 
 
 def _course(train: Window, since: int) -> Course:
@@ -319,6 +349,19 @@ def _finding(
         severity=Severity.WARNING if clear and not held else Severity.INFO,
         advice="overfitting",
     )
+
+
+def _suffers(inputs: Inputs, since: int) -> bool:
+    """Whether the validation metric is logged, and always worse than at the loss's minimum."""
+    metric = inputs.get("metric")
+    if metric is None:
+        return False
+    step, value = finite(metric)
+    at = int(np.searchsorted(step, since))
+    if at + 1 >= len(value) or step[at] != since:
+        return False
+    change = value[at + 1 :] - value[at]
+    return bool((change < 0 if inputs.better.get("metric") is Better.HIGHER else change > 0).all())
 
 
 def _metric_holds(inputs: Inputs, since: int) -> bool:
