@@ -173,6 +173,14 @@ def _rise(
             return found
         found = _plain_turn(value, best, params, suffers=suffers)
         return found or (_early_turn(value, best) if trained else None)
+    found = _lasting(value, best, course, params)
+    if found is None and course is Course.FALLS:
+        found = _plain_turn(value, best, params, suffers=False)
+    return found
+
+
+def _lasting(value: Floats, best: int, course: Course, params: Overfitting) -> float | None:
+    """Return the rise of a curve that has points enough after its minimum for a trend."""
     since = value[best:]
     base = mean(value[max(0, best - 1) : best + 2])
     rise = mean(since[-max(2, len(since) // 5) :]) - base
