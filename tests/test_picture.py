@@ -47,5 +47,10 @@ def test_a_loss_is_drawn_with_its_other_side_and_a_metric_only_alone(
     assert picture(run, an_alert(inputs=inputs)).startswith(b"\x89PNG")
 
 
+def test_training_is_always_drawn_first(run: Watched) -> None:
+    for inputs in ({"val": "val_loss", "train": "loss"}, {"value": "loss"}):
+        assert list(chosen(run, an_alert(inputs=inputs))) == ["loss", "val_loss"]
+
+
 def test_nothing_is_drawn_of_another_try(run: Watched) -> None:
     assert picture(run, an_alert(attempt=1)) is None

@@ -40,6 +40,8 @@ def _beneath(run: Watched, alert: Alert) -> tuple[str, CurveLike] | None:
 def chosen(run: Watched, alert: Alert) -> dict[str, Window]:
     """Return the series to draw by tag: what the rule looked at, and the loss's other side.
 
+    Training comes before validation, so that both look the same in every picture.
+
     Not a metric beside a loss, nor a loss beside the metric that the rule is about: each has a
     scale of its own. The training losses where the rule looked at no series.
     """
@@ -52,6 +54,8 @@ def chosen(run: Watched, alert: Alert) -> dict[str, Window]:
         shown |= _other_side(run, tag)
     rates = _of_role(run, Role.LEARNING_RATE)
     found = {tag: w for tag, w in shown.items() if tag not in rates and len(w)}
+    vals = _of_role(run, Role.VAL_LOSS)
+    found = dict(sorted(found.items(), key=lambda item: item[0] in vals))
     return found or {t: w for t, w in _of_role(run, Role.TRAIN_LOSS).items() if len(w)}
 
 

@@ -53,3 +53,15 @@ def test_a_target_decides_what_is_high():
 def test_few_points_are_unknown():
     values = level(7, 0.85, 0.0, 0)
     assert say(detect, RULE, train=values, val=values).status is Status.UNKNOWN
+
+
+def test_level_at_chance_on_both_sides_is_a_warning_that_says_so():
+    rng = np.random.default_rng(0)
+    train = np.concatenate(([0.793, 0.71], np.full(28, 0.6932))) + rng.normal(0, 0.0005, 30)
+    val = np.concatenate(([0.73, 0.70], np.full(28, 0.694))) + rng.normal(0, 0.001, 30)
+    found = say(detect, Underfitting(), train=train, val=val)
+    assert (found.status, found.severity) == (Status.BREACH, Severity.WARNING)
+    assert "chance level, ln(2) = 0.6931" in found.reason
+    assert found.advice == "slow_learning_chance"
+    elsewhere = say(detect, Underfitting(), train=train + 0.05, val=val + 0.05)
+    assert (elsewhere.status, elsewhere.severity) == (Status.BREACH, Severity.INFO)

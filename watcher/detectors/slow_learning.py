@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from watcher.detectors import Inputs, detector
+from watcher.detectors._chance import at_chance, named
 from watcher.detectors._noise import spread
 from watcher.detectors._trend import Trend, finite, mean, opening, trend, warming_up
 from watcher.model import OK, UNKNOWN, Floats, Severity, Status, Verdict, WallTime
@@ -25,10 +26,6 @@ ROUGH = 0.05  # of the level: noise of single points from which on the first one
 PINNED = 1e-5  # of the level: batches alone make a loss that is learned vary by more
 PINNED_AT_CHANCE = 1e-4
 SURE_OF_CHANCE = 0.9  # of ``near``: what a loss may have moved by that is said to stay at ln(k)
-
-# Class counts whose logarithm is a level a person knows. Not every number: from some dozens on
-# the logarithms lie closer together than a loss can be told apart.
-CLASSES = (*range(2, 21), 100, 200, 1000, 21841, 30522, 32000, 50257, 50304, 128256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,22 +115,18 @@ def _pinned(window: Window, params: SlowLearning) -> Verdict | None:
     step, value = finite(window)
     if level < (1 - params.least) * float(value[0]):
         return None  # it came down to there
-    near = (k for k in CLASSES if abs(level / math.log(k) - 1) <= PINNED_AT_CHANCE)
-    classes = next(near, None)
+    classes = at_chance(level, PINNED_AT_CHANCE)
     margin = PINNED if classes is None else PINNED_AT_CHANCE
     others = np.flatnonzero(abs(value - level) > margin * level)
     since = int(others[-1]) + 1 if len(others) else 0
     if len(value) - since < params.pinned:
         return None
-    chance = "" if classes is None else f", chance level: ln({classes})"
-    low = window.extremes
-    return Verdict(
+    chance = "" if classes is None else f": {named(classes)}"
+    return Verdict(  # any checkpoint is as good
         Status.BREACH,
         reason=f"the loss has been {level:.6g} at each of {len(value) - since} points{chance}",
         onset=int(step[since]),
         value=level,
-        best=low.low_step,
-        best_value=low.low,
         severity=Severity.WARNING,
         advice="slow_learning" if classes is None else "slow_learning_chance",
     )
@@ -215,8 +208,7 @@ def _classes(line: Trend, params: SlowLearning) -> int | None:
     """Return k if the loss began and has stayed at ln(k), None if at no level of chance."""
     if not _stays(line, 2 * params.near):
         return None
-    near = (k for k in CLASSES if abs(line.level / math.log(k) - 1) < params.near / 2)
-    return next(near, None)
+    return at_chance(line.level, params.near / 2)
 
 
 def _stays(line: Trend, margin: float) -> bool:
@@ -232,7 +224,7 @@ def _finding(
     moved = f"fell by {lost:.1%}" if lost > 0.0005 else "has not fallen"
     said = f"the loss {moved} over {len(window)} points, {start:.4g} to {level:.4g}"
     if classes is not None:
-        said += f": it stays at chance level, ln({classes}) = {math.log(classes):.4f}"
+        said += f": it stays at {named(classes)}"
     return Verdict(
         Status.BREACH,
         reason=said,

@@ -2,8 +2,9 @@
 
 High means: little of the first loss is gone, or above the ``target`` a team sets. Flat is what
 ``_settled`` calls flat. No curve tells what loss the data allow (noisy labels, classes that
-overlap), so without a target it is a hint. A run that fits badly because it has only begun still
-improves, and is not flat; one that never moved at all is ``slow_learning``.
+overlap), so without a target it is a hint, unless both rest at the level of chance. A run that
+fits badly because it has only begun still improves, and is not flat; one that never moved at all
+is ``slow_learning``.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from watcher.detectors import Inputs, detector
+from watcher.detectors._chance import COMMON, at_chance, named
 from watcher.detectors._settled import Flat, Rest, at_rest, surely_fallen
 from watcher.detectors._trend import warming_up
 from watcher.model import OK, UNKNOWN, Severity, Status, Verdict, WallTime
+
+CHANCE, NEARLY = 0.002, 0.02  # of ln(k): how near training must be, and validation
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +63,22 @@ def detect(inputs: Inputs, params: Underfitting, now: WallTime) -> Verdict:
     other = at_rest(val, Flat(params.part, min(4, params.patience), 1.5 * params.margin))
     if other is None or other.level - rest.level > params.gap * abs(rest.level):
         return OK
-    low = val.extremes
+    low, chance = val.extremes, at_chance(rest.level, CHANCE, COMMON)
+    if chance is not None and at_chance(other.level, NEARLY) != chance:
+        chance = None
+    said = f"training loss {rest.level:.4g} and validation loss {other.level:.4g} have been"
+    said += f" level since step {rest.since}, at {1 - rest.fallen:.0%} of the first loss"
+    said += f" {rest.start:.4g}" + (f": {named(chance)}" if chance is not None else "")
+    sure = params.target is not None or chance is not None
     return Verdict(
         Status.BREACH,
-        reason=f"training loss {rest.level:.4g} and validation loss {other.level:.4g} have been"
-        f" level since step {rest.since}, at {1 - rest.fallen:.0%} of the first loss"
-        f" {rest.start:.4g}",
+        reason=said,
         onset=rest.since,
         value=rest.level,
         best=low.low_step,
         best_value=low.low,
-        severity=Severity.INFO if params.target is None else Severity.WARNING,
-        advice="underfitting",
+        severity=Severity.WARNING if sure else Severity.INFO,
+        advice="underfitting" if chance is None else "slow_learning_chance",
     )
 
 

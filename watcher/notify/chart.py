@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,7 +22,8 @@ _COLOURS = ("#2563a8", "#d9711c", "#3c8f4e", "#8a56ac", "#7a7a7a")
 _BENEATH_COLOUR = "#8a56ac"
 _ONSET_COLOUR = "#c62828"
 _BEST_COLOUR = "#2e7d32"
-_DECADES_FOR_LOG = 2.0  # a loss that spans more is only readable on a logarithmic axis
+_DECADES_FOR_LOG = 1.5  # a loss that spans more is only readable on a logarithmic axis
+_FEW_DECADES = 4.0
 _lock = threading.Lock()  # matplotlib promises nothing about threads
 
 
@@ -100,9 +102,9 @@ def _curves(
             style = "--" if word == "onset" else ":"
             handles.append(axes.axvline(step, color=colour, lw=1.6, ls=style))
             names.append(f"{word}: step {step}")
-    if _spans_decades(series):
-        axes.set_yscale("log")
     _decorate(axes)
+    if (decades := _decades(series)) > _DECADES_FOR_LOG:
+        _logarithmic(axes, decades)
     if handles:
         for text in axes.legend(handles, names, fontsize=9, framealpha=0.85).get_texts():
             text.set_parse_math(False)
@@ -129,13 +131,25 @@ def _drawable(values: Floats) -> Floats:
     return np.where(np.abs(values) < 1e100, values, np.nan)
 
 
-def _spans_decades(series: Mapping[str, CurveLike]) -> bool:
+def _logarithmic(axes: Axes, decades: float) -> None:
+    """Scale by factors; few decades are labelled in between as well."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    axes.set_yscale("log")
+    if decades <= _FEW_DECADES:
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _decades(series: Mapping[str, CurveLike]) -> float:
+    """Return how many powers of ten the curves span; 0 if they are not all above zero."""
     every = np.concatenate([_drawable(c.low) for c in series.values()] or [np.empty(0)])
     tops = np.concatenate([_drawable(c.high) for c in series.values()] or [np.empty(0)])
     if not np.isfinite(every).any():
-        return False
+        return 0.0
     low, high = float(np.nanmin(every)), float(np.nanmax(tops))
-    return low > 0 and np.log10(high / low) > _DECADES_FOR_LOG
+    return math.log10(high / low) if low > 0 else 0.0
 
 
 def _label(text: str, limit: int) -> str:
