@@ -328,3 +328,9 @@ def test_the_labelled_logs_get_the_series_a_person_chose(shared_dir: Path) -> No
         if wanted not in found.values():
             missed.append((row["run"], wanted, found))
     assert missed == []
+
+
+def test_a_run_that_logs_parts_of_its_loss_and_no_sum_is_told() -> None:
+    assert traits(["train/box_loss", "train/cls_loss", "val/box_loss", "val/cls_loss"]).parts
+    assert not traits(["train/loss", "train/box_loss", "train/cls_loss", "val/loss"]).parts
+    assert not traits(["train/box_loss", "val/box_loss"]).parts

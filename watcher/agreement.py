@@ -16,11 +16,12 @@ from watcher.errors import InvalidInput, Problem
 from watcher.model import Alert, Severity
 
 HEALTHY = "healthy"
+_LEARNING = frozenset({"plateau", "slow_learning", "underfitting", "frozen"})
 # which detectors' findings count as having found a label; a label not named here is its own
 NAMES: Mapping[str, frozenset[str]] = {
-    "plateau": frozenset({"plateau", "slow_learning", "underfitting"}),
-    "slow_learning": frozenset({"plateau", "slow_learning", "underfitting"}),
-    "underfitting": frozenset({"plateau", "slow_learning", "underfitting"}),
+    "plateau": _LEARNING,
+    "slow_learning": _LEARNING,
+    "underfitting": _LEARNING,
     "loss_spike": frozenset({"spike"}),
     "divergence": frozenset({"divergence", "spike"}),
 }

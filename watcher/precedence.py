@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Mapping
 
-_LEARNING = frozenset({"plateau", "underfitting", "slow_learning"})
+_LEARNING = frozenset({"plateau", "underfitting", "slow_learning", "frozen"})
 
 # The stronger finding, and the weaker ones that it silences. Free of loops.
 SILENCES: Mapping[str, frozenset[str]] = {

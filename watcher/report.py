@@ -129,6 +129,7 @@ def _explained_run(run: Watched, only: str | None) -> Iterator[str]:
         for word, true in (
             (", reinforcement learning", run.traits.reinforcement),
             (", adversarial", run.traits.adversarial),
+            (", logs parts of its loss", run.traits.parts),
         )
         if true
     )

@@ -43,6 +43,7 @@ class Traits:
 
     reinforcement: bool = False
     adversarial: bool = False
+    parts: bool = False  # of its loss it logs parts alone, no sum
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,8 @@ class Pin:
 
 def traits(tags: Collection[str]) -> Traits:
     """Tell reinforcement and adversarial trainings by the tags of the whole run."""
-    names = [(in_words(tag).text, m.role) for tag in tags if (m := meaning(tag)) is not None]
+    known = [(tag, m) for tag in tags if (m := meaning(tag)) is not None]
+    found, names = [m for _, m in known], [(in_words(tag).text, m.role) for tag, m in known]
     agent = [text for text, role in names if role is Role.RL_LOSS]
     duel = [text for text, role in names if role is Role.GAN_LOSS]
     letters = {m["side"] for text in duel for m in _ONE_LETTER.finditer(text)}
@@ -67,7 +69,12 @@ def traits(tags: Collection[str]) -> Traits:
         reinforcement=any(r is Role.REWARD and _RL_REWARD.search(t) for t, r in names)
         or (any(map(_POLICY.search, agent)) and any(map(_CRITIC.search, agent))),
         adversarial=letters >= {"g", "d"} or any(map(_NAMED_GAN.search, duel)),
+        parts=any(map(_in_parts, ([m for m in found if m.role is role] for role in LOSSES))),
     )
+
+
+def _in_parts(losses: Sequence[Meaning]) -> bool:
+    return len({m.stem for m in losses}) > 1 and not any(m.main for m in losses)
 
 
 def assign(tags: Iterable[str], pins: Sequence[Pin] = ()) -> dict[str, Meaning]:

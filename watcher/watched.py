@@ -141,6 +141,7 @@ class Watched:
             finished="" if siblings is None else self.completion(siblings),
             adversarial=self.traits.adversarial,
             reinforcement=self.traits.reinforcement,
+            parts=self.traits.parts,
         )
 
     def completion(self, siblings: Mapping[int, int]) -> str:

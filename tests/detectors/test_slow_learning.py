@@ -104,3 +104,24 @@ def test_a_loss_that_has_risen_is_given_twice_the_time():
     assert say(detect, RULE, value=bump).status is not Status.BREACH
     flat = np.full(60, 2.45)
     assert say(detect, RULE, value=flat).status is Status.BREACH
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_wild_start_that_ends_at_chance_on_both_sides_is_found(seed):
+    rng = np.random.default_rng(seed)
+    down = np.array([1037.0, 59.5, 7.6, 3.1, *[math.log(10)] * 30])
+    train, val = (down * (1 + rng.normal(0, 0.002, 34)) for _ in range(2))
+    found = say(detect, SlowLearning(), value=train, val=val)
+    assert (found.status, found.advice) == (Status.BREACH, "slow_learning_chance")
+    assert "chance level, ln(10)" in found.reason
+    assert found.onset in range(4, 8)
+    elsewhere = say(detect, SlowLearning(), value=1.04 * train, val=1.04 * val)
+    assert elsewhere.status is not Status.BREACH
+
+
+def test_a_loss_that_hardly_falls_says_nothing_where_the_metric_gains():
+    rng = np.random.default_rng(0)
+    value = 0.05 * np.linspace(1, 0.99, 60) * (1 + rng.normal(0, 0.01, 60))
+    gains, stays = np.linspace(0.3, 0.56, 60), np.full(60, 0.3) + rng.normal(0, 0.005, 60)
+    assert say(detect, SlowLearning(), value=value, metric=stays).status is Status.BREACH
+    assert say(detect, SlowLearning(), value=value, metric=gains).status is Status.OK

@@ -42,6 +42,7 @@ class RunFacts:
     finished: str = ""
     adversarial: bool = False  # a GAN: losses oscillate by design
     reinforcement: bool = False  # RL: losses follow the reward's scale
+    parts: bool = False  # of the loss parts alone are logged, no sum: one of them says little
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,22 +103,24 @@ def detect(inputs: Inputs, params: Divergence, now: WallTime) -> Verdict:
         part = max(part, params.part_blind)
     up = smooth[low:] > base + 0.35 * rise
     left = int(step[min(low + int(np.flatnonzero(~up)[-1]) + 1, n - 1)])
+    stays = max(width, 2 if n < SHORT else 3 if n < LONG else 6)
+    lowest = float(value[-stays:].min())
+    unsure = UNKNOWN if lowest > base + part * level else OK  # far up: what was said stays said
     agrees = n < LONG and _validation_agrees(val, left, part)
     lost = n < SHORT and _all_is_lost(value, val)
     if n < SHORT and _doubtful(value, low, rise, agrees=agrees, lost=lost):
-        return OK
-    stays = max(width, 2 if n < SHORT else 3 if n < LONG else 6)
+        return unsure
     before = value[: low + 1] if low + 1 >= CALM else value
     factor = params.factor * (1 + params.few / len(before) if n >= FEW else 1)
     factor *= AGREED if agrees or back else 1.0
     error = _noise(value, before, base, agrees=agrees) * math.sqrt(2 / width)
     asked = max(part * level, 0.0 if lost else factor * error)
-    if rise <= asked or float(value[-stays:].min()) <= base + min(0.35 * rise, asked):
-        return OK
+    if rise <= asked or lowest <= base + min(0.35 * rise, asked):
+        return unsure
     if rise <= params.again * came_back(smooth[: low + 1]):
-        return OK
+        return unsure
     if not _longest_yet(up, params.again):
-        return OK
+        return unsure
     start = median(value[: max(1, min(low, width, 5))])
     if start - base < params.descent * rise and rise < max(level, abs(start)):
         return OK

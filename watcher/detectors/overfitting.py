@@ -340,7 +340,7 @@ def _finding(
     best, at = (ends.high, ends.high_step) if metric else (ends.low, ends.low_step)
     clear = part >= params.clear_rise and after > params.patience
     clear |= part >= EARLY and after >= 4 and at > inputs["val"].first_step
-    held = _metric_holds(inputs, at)
+    held = _metric_holds(inputs, at, params.least_drop if inputs.run.parts else 0.0)
     said = "the validation metric fell" if metric else "validation loss rose"
     said += f" {part:.0%}" if part < 10 else f" to {times(1 + part)} times its best"
     said += f" over {after} evaluations"
@@ -372,8 +372,11 @@ def _suffers(inputs: Inputs, since: int) -> bool:
     return bool((change < 0 if inputs.better.get("metric") is Better.HIGHER else change > 0).all())
 
 
-def _metric_holds(inputs: Inputs, since: int) -> bool:
-    """Whether the validation metric is no worse now than around the loss's minimum."""
+def _metric_holds(inputs: Inputs, since: int, slack: float) -> bool:
+    """Whether the validation metric is no worse now than around the loss's minimum.
+
+    By no more than ``slack``, a part of it; of a part of the loss it takes more to be believed.
+    """
     metric = inputs.get("metric")
     if metric is None:
         return False
@@ -383,4 +386,6 @@ def _metric_holds(inputs: Inputs, since: int) -> bool:
     if len(then) == 0 or len(lately) == 0:
         return False
     gain = mean(lately) - mean(then)
-    return (gain if inputs.better.get("metric") is Better.HIGHER else -gain) >= 0
+    if inputs.better.get("metric") is not Better.HIGHER:
+        gain = -gain
+    return gain >= -slack * abs(mean(then))

@@ -14,15 +14,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from watcher.detectors import Inputs, detector
-from watcher.detectors._chance import at_chance, named
+from watcher.detectors._chance import COMMON, at_chance, named
 from watcher.detectors._noise import spread
 from watcher.detectors._trend import Trend, finite, mean, opening, trend, warming_up
-from watcher.model import OK, UNKNOWN, Floats, Severity, Status, Verdict, WallTime
+from watcher.model import OK, UNKNOWN, Better, Floats, Severity, Status, Verdict, WallTime
 from watcher.series import Window
 
 FAR = 3.0  # times ``least``: noise of the first points is no longer the question
 START = 3.0  # standard errors: what a first part must lie above the line by, to be a height
 ROUGH = 0.05  # of the level: noise of single points from which on the first ones are doubted
+SUNK = 8  # points at chance level, after a fall to there
+NEAR_CHANCE = 0.002  # of ln(k)
+GAIN = 0.1  # of what a metric was in its first quarter
 PINNED = 1e-5  # of the level: batches alone make a loss that is learned vary by more
 PINNED_AT_CHANCE = 1e-4
 SURE_OF_CHANCE = 0.9  # of ``near``: what a loss may have moved by that is said to stay at ln(k)
@@ -56,13 +59,14 @@ class SlowLearning:
             raise ValueError(f"patience must be at least 3, found {self.patience}")
 
 
-@detector("slow_learning", SlowLearning, optional=("val", "instead", "lr"))
+@detector("slow_learning", SlowLearning, optional=("val", "metric", "instead", "lr"))
 @np.errstate(over="ignore", invalid="ignore")  # absurd scales give no finding, no noise
 def detect(inputs: Inputs, params: SlowLearning, now: WallTime) -> Verdict:
     """Breach when the descent since the start is surely less than ``least``, and not speeding up.
 
     Losses that reach zero or below have no natural scale: UNKNOWN. With ``instead`` present
-    (another rule judges that series) it is UNKNOWN.
+    (another rule judges that series) it is UNKNOWN. Where the ``metric`` has gained, a loss that
+    has hardly fallen says little: it may have a floor, or be one part of several.
     """
     window = inputs["value"]
     if inputs.run.adversarial or inputs.run.reinforcement:
@@ -79,6 +83,8 @@ def detect(inputs: Inputs, params: SlowLearning, now: WallTime) -> Verdict:
     step, value = finite(window)
     if len(value) < params.patience:
         return UNKNOWN
+    if (sunk := _sunk(window, inputs.get("val"), params)) is not None:
+        return sunk
     first = opening(value)
     value, step = value[first:], step[first:]
     begun = mean(value[: max(1, len(value) // 32)])
@@ -101,9 +107,26 @@ def detect(inputs: Inputs, params: SlowLearning, now: WallTime) -> Verdict:
     rose = lost < -params.near  # by now: the bump of a warm-up comes down again
     if not _enough(val, window, params, chance is not None, rough or rose):
         return UNKNOWN
+    if chance is None and _metric_gains(inputs):
+        return OK
     if not _stays(steady, SURE_OF_CHANCE * params.near):
         chance = None  # it may yet be learning, slowly: said, but not called chance
     return _finding(window, int(step[0]), start, level, chance)
+
+
+def _metric_gains(inputs: Inputs) -> bool:
+    """Whether the validation metric is surely better than at first, and by a real part."""
+    metric = inputs.get("metric")
+    if metric is None or len(metric) < 4:
+        return False
+    _, value = finite(metric)
+    if len(value) < 4:
+        return False
+    few = max(2, len(value) // 4)
+    first, late = value[:few], value[-few:]
+    if inputs.better.get("metric") is Better.HIGHER:
+        return float(late.min()) > (1 + GAIN) * max(float(first.max()), 0.0)
+    return float(late.max()) < (1 - GAIN) * float(first.min())
 
 
 def _pinned(window: Window, params: SlowLearning) -> Verdict | None:
@@ -129,6 +152,40 @@ def _pinned(window: Window, params: SlowLearning) -> Verdict | None:
         value=level,
         severity=Severity.WARNING,
         advice="slow_learning" if classes is None else "slow_learning_chance",
+    )
+
+
+def _sunk(window: Window, val: Window | None, params: SlowLearning) -> Verdict | None:
+    """Find a loss that came down from a wild start to chance level, and rests there.
+
+    Both sides must rest at the same level, one that is unlikely to be met by accident.
+    """
+    if val is None or len(val) < params.evaluations:
+        return None
+    (step, value), (_, other) = finite(window), finite(val)
+    last = max(SUNK, len(value) // 3)
+    if len(value) <= last or len(other) < params.evaluations:
+        return None
+    rest, theirs = value[-last:], other[-max(params.evaluations, len(other) // 3) :]
+    classes = at_chance(mean(rest), NEAR_CHANCE, COMMON)
+    if classes is None or at_chance(mean(theirs), 2 * params.near, COMMON) != classes:
+        return None
+    level, line = math.log(classes), trend(rest)
+    if not _stays(line, params.near) or value[0] < level:
+        return None
+    away = np.flatnonzero(abs(value - level) > 5 * params.near * level)
+    since = int(away[-1]) + 1 if len(away) else 0
+    low = val.extremes
+    return Verdict(
+        Status.BREACH,
+        reason=f"the loss came down from {value[0]:.4g} to {line.level:.4g} and rests there, as"
+        f" validation does: {named(classes)}",
+        onset=int(step[min(since, len(step) - last)]),
+        value=line.level,
+        best=low.low_step,
+        best_value=low.low,
+        severity=Severity.WARNING,
+        advice="slow_learning_chance",
     )
 
 

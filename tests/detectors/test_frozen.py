@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.detectors.curves import looks, say, window_of
+from watcher.detectors import Inputs, RunFacts
+from watcher.detectors.frozen import Frozen, detect
+from watcher.model import Better, Severity, Status
+
+RULE = Frozen()
+
+
+def test_an_accuracy_that_never_moves_is_found_at_the_sixth_evaluation():
+    said = looks(detect, RULE, value=np.full(12, 0.57409))
+    assert [n for n, v in said.items() if v.status is Status.BREACH] == [*range(6, 13)]
+    found = said[12]
+    assert (found.severity, found.onset, found.advice) == (Severity.WARNING, 1, "frozen")
+    assert "exactly 0.57409 at each of 12 evaluations" in found.reason
+
+
+@pytest.mark.parametrize("top", [1.0, 100.0])
+def test_one_answer_from_the_second_evaluation_on_is_found_in_parts_and_in_percent(top):
+    value = top * np.array([0.31, *[0.1] * 7])
+    assert say(detect, RULE, value=value).onset == 2
+
+
+def test_an_accuracy_that_fell_to_one_answer_is_found():
+    value = [0.3, 0.42, 0.5, 0.55, *[0.1] * 8]
+    assert say(detect, RULE, value=value).onset == 5
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [0.5] * 5 + [0.5001],
+        [0.2, 0.4, 0.6, 0.7, 0.75, *[0.8] * 40],  # climbed to where it rests
+        [1.0] * 20,
+        [0.995] * 20,
+        [100.0] * 20,
+        [0.0] * 20,
+        [float("nan")] * 20,
+        [0.5, 0.51] * 10,
+    ],
+)
+def test_what_moves_has_climbed_is_perfect_or_never_met_says_nothing(value):
+    assert say(detect, RULE, value=value).status is not Status.BREACH
+
+
+def test_an_error_and_the_metrics_of_agents_are_left_alone():
+    window = window_of(np.full(20, 0.3))
+    error = Inputs({"value": window}, better={"value": Better.LOWER})
+    assert detect(error, RULE, 0.0).status is not Status.BREACH
+    agent = Inputs({"value": window}, RunFacts(reinforcement=True))
+    assert detect(agent, RULE, 0.0).status is Status.OK

@@ -1,0 +1,70 @@
+"""Frozen: a validation metric is the same at every evaluation. Judges the whole curve.
+
+A model that always gives the same answer scores the same each time, whatever the loss does. Two
+evaluations of a model that learns differ by an example at least, so that exact equality needs no
+test of noise, only evaluations enough for a small validation set. A metric that climbed to where
+it rests has learned, one at its top has nothing to win, and one that stays at zero may be of a
+class that is never met: all are left alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from watcher.detectors import Inputs, detector
+from watcher.detectors._trend import finite
+from watcher.model import OK, UNKNOWN, Better, Severity, Status, Verdict, WallTime
+
+SAME = 1e-6  # of the value: a difference that is rounding
+TOP = 0.99  # of 1, or of 100 %
+FIRST = 2  # evaluations that may differ: before any training, and the one after
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """``least``: evaluations in a row, all the same, that suffice. ``part``: of all evaluations
+    that they must be, where it fell to where it is.
+    """
+
+    least: int = 6
+    part: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Refuse what chance alone would meet."""
+        if self.least < 3:
+            raise ValueError(f"least must be at least 3, found {self.least}")
+
+
+@detector("frozen", Frozen)
+@np.errstate(over="ignore", invalid="ignore")  # absurd scales give no finding, no noise
+def detect(inputs: Inputs, params: Frozen, now: WallTime) -> Verdict:
+    """Breach while a metric that should rise is what it was from the first, or fell to."""
+    window = inputs["value"]
+    if inputs.run.adversarial or inputs.run.reinforcement:
+        return OK
+    if inputs.better.get("value") is Better.LOWER or len(window) < params.least:
+        return UNKNOWN
+    level = window.last_value
+    if not (abs(window.value[-params.least :] - level) <= SAME * abs(level)).all():
+        return OK
+    top = 1.0 if level <= 1 else 100.0
+    if not 0 < level < TOP * top:
+        return OK
+    step, value = finite(window)
+    other = np.flatnonzero(abs(value - level) > SAME * abs(level))
+    since = int(other[-1]) + 1 if len(other) else 0
+    same = len(value) - since
+    climbed = since > FIRST and float(value[:since].min()) < level
+    if climbed or same < max(params.least, params.part * len(value)):
+        return OK
+    return Verdict(
+        Status.BREACH,
+        reason=f"has been exactly {level:.6g} at each of {same} evaluations since step"
+        f" {int(step[since])}: the model always gives the same answer",
+        onset=int(step[since]),
+        value=level,
+        severity=Severity.WARNING,
+        advice="frozen",
+    )
