@@ -14,11 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from watcher.detectors import Inputs, detector
+from watcher.detectors._settled import falls_since
 from watcher.detectors._trend import finite
 from watcher.model import OK, UNKNOWN, Better, Severity, Status, Verdict, WallTime
 
 SAME = 1e-6  # of the value: a difference that is rounding
 TOP = 0.99  # of 1, or of 100 %
+LEARNS = 0.01  # of its level: a validation loss that falls by more says that it learns
 FIRST = 2  # evaluations that may differ: before any training, and the one after
 
 
@@ -37,10 +39,13 @@ class Frozen:
             raise ValueError(f"least must be at least 3, found {self.least}")
 
 
-@detector("frozen", Frozen)
+@detector("frozen", Frozen, optional=("val",))
 @np.errstate(over="ignore", invalid="ignore")  # absurd scales give no finding, no noise
 def detect(inputs: Inputs, params: Frozen, now: WallTime) -> Verdict:
-    """Breach while a metric that should rise is what it was from the first, or fell to."""
+    """Breach while a metric that should rise is what it was from the first, or fell to.
+
+    Not while the validation loss ``val`` falls: of few examples none may have changed sides yet.
+    """
     window = inputs["value"]
     if inputs.run.adversarial or inputs.run.reinforcement:
         return OK
@@ -58,6 +63,9 @@ def detect(inputs: Inputs, params: Frozen, now: WallTime) -> Verdict:
     same = len(value) - since
     climbed = since > FIRST and float(value[:since].min()) < level
     if climbed or same < max(params.least, params.part * len(value)):
+        return OK
+    val = inputs.get("val")
+    if val is not None and falls_since(val, int(step[since]), LEARNS):
         return OK
     return Verdict(
         Status.BREACH,

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.detectors.curves import looks, say, window_of
+from watcher.detectors import Inputs, RunFacts
+from watcher.detectors.vanished import Vanished, detect
+from watcher.model import Severity, Status
+
+NOTHING, ADVERSARY = Vanished(), Vanished(part=0.03, least=40)
+
+
+def test_a_loss_that_is_zero_from_its_second_point_on_is_found():
+    said = looks(detect, NOTHING, value=np.array([0.0328, *[0.0] * 30]))
+    fired = [n for n, v in said.items() if v.status is Status.BREACH]
+    assert fired[0] == 15
+    found = said[fired[0]]
+    assert (found.severity, found.onset, found.advice) == (Severity.INFO, 2, "vanished")
+    assert "is exactly 0 since step 2" in found.reason
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.zeros(40),  # never was anything: a part that does not apply
+        2 * 0.5 ** np.arange(60.0),
+        np.where(np.arange(60) % 3 == 0, 0.1, 0.0),  # a margin that most batches meet
+        np.concatenate((np.linspace(1, 0, 20), -np.ones(20))),
+    ],
+)
+def test_what_comes_near_zero_or_below_it_says_nothing(value):
+    assert say(detect, NOTHING, value=value).status is not Status.BREACH
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_loss_of_a_discriminator_that_has_won_is_found(seed):
+    rng = np.random.default_rng(seed)
+    value = np.where(np.arange(200) < 60, 0.7, 0.004) * np.exp(rng.normal(0, 0.5, 200))
+    windows = {"value": window_of(value)}
+    found = detect(Inputs(windows, RunFacts(adversarial=True)), ADVERSARY, 0.0)
+    assert (found.status, found.advice) == (Status.BREACH, "vanished_opponent")
+    even = detect(Inputs({"value": window_of(value[:60])}), ADVERSARY, 0.0)
+    assert even.status is not Status.BREACH
+
+
+def test_the_losses_of_agents_may_be_zero_by_construction():
+    windows = {"value": window_of([0.1, *[0.0] * 40])}
+    assert detect(Inputs(windows, RunFacts(reinforcement=True)), NOTHING, 0.0).status is Status.OK

@@ -1,0 +1,71 @@
+"""Vanished: next to nothing is left of a loss, and stays so. Judges the last quarter.
+
+No fault of the curve, but of what it measures. A loss that is exactly zero at each of many points
+counts nothing any more: all labels masked, every margin met, or the answer given away in the
+inputs. A generator or discriminator that has lost nearly all of its loss has no opponent left, and
+the other learns nothing from it. Both are hints: a person has to look.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from watcher.detectors import Inputs, detector
+from watcher.detectors._noise import median
+from watcher.model import OK, UNKNOWN, Severity, Status, Verdict, WallTime
+
+EARLY = 5  # points whose median is where it began
+
+
+@dataclass(frozen=True, slots=True)
+class Vanished:
+    """``part``: what may be left of the first loss; 0 for nothing at all. ``least``: points."""
+
+    part: float = 0.0
+    least: int = 10
+
+    def __post_init__(self) -> None:
+        """Refuse what any training that goes well would meet."""
+        if not 0 <= self.part <= 0.2:
+            raise ValueError(f"part must be from 0 to 0.2, found {self.part}")
+        if self.least < 5:
+            raise ValueError(f"least must be at least 5, found {self.least}")
+
+
+@detector("vanished", Vanished)
+@np.errstate(over="ignore", invalid="ignore")  # absurd scales give no finding, no noise
+def detect(inputs: Inputs, params: Vanished, now: WallTime) -> Verdict:
+    """Breach while a loss that began above zero stays at no more than ``part`` of it.
+
+    The losses of reinforcement learning, which may be zero by construction, and those that go
+    below zero are left alone.
+    """
+    window = inputs["value"]
+    if len(window) < EARLY + params.least:
+        return UNKNOWN
+    if inputs.run.reinforcement or not window.extremes.low >= 0:
+        return OK
+    step, value = window.finite_curve
+    if len(value) < EARLY + params.least:
+        return UNKNOWN
+    began = median(value[:EARLY]) if params.part > 0 else float(value[:EARLY].max())
+    most = params.part * began
+    if not began > 0 or value[-1] > most:
+        return OK
+    last = value[-max(params.least, len(value) // 4) :]
+    if (median(last) if params.part > 0 else float(last.max())) > most:
+        return OK
+    above = np.flatnonzero(value > most)
+    since = int(above[-1]) + 1 if params.part <= 0 else len(value) - len(last)
+    left = median(last) / began
+    said = f"{left:.1g} of its first {began:.4g} is left" if left > 0 else "is exactly 0"
+    return Verdict(
+        Status.BREACH,
+        reason=f"{said} since step {int(step[since])}, over {len(value) - since} points",
+        onset=int(step[since]),
+        value=float(value[-1]),
+        severity=Severity.INFO,
+        advice="vanished_opponent" if inputs.run.adversarial else "vanished",
+    )
