@@ -20,7 +20,8 @@ import numpy as np
 
 from watcher.detectors import Inputs, detector
 from watcher.detectors._noise import times
-from watcher.detectors._trend import SURE, batches, finite, mean, opening, scale, trend
+from watcher.detectors._trend import SURE, batches, finite, mean, opening, trend
+from watcher.detectors._turn import EARLY, FEW, clean_turn, early_turn, level_of, plain_turn
 from watcher.model import OK, UNKNOWN, Better, Floats, Severity, Status, Verdict, WallTime
 from watcher.series import Window
 
@@ -53,9 +54,6 @@ class Overfitting:
             raise ValueError(f"patience must be at least 3, found {self.patience}")
 
 
-FEW = 12  # evaluations: so few are judged as a person would, point by point
-
-
 class Course(enum.Enum):
     """What training loss did since validation was at its best."""
 
@@ -65,11 +63,7 @@ class Course(enum.Enum):
     UNKNOWN = enum.auto()  # not logged, or too few points
 
 
-STEEP = 0.1  # of the level in one evaluation: a jump, which has to last before it is believed
-EARLY = 0.3  # of the level: a rise at once that anyone believes
 LEARNED = 0.5  # of its first loss: training that has come down so far has begun to fit
-AFTER = 4  # evaluations after the minimum of a curve that is not smooth
-ONE = 0.85  # of a rise: more of it from one evaluation may be that one's noise
 PERCENT = 20.0  # what is as high and never above 100 may be one
 LEAST_DESCENT = 0.05  # of the level: what fell by less is measured as if it had fallen by this
 
@@ -119,7 +113,7 @@ def detect(inputs: Inputs, params: Overfitting, now: WallTime) -> Verdict:
     rise = _rise(value, best, course, params, suffers=suffers, trained=trained)
     if rise is None:
         return OK
-    return _finding(inputs, rise / max(_level(value), 1e-300), after, course, params)
+    return _finding(inputs, rise / max(level_of(value), 1e-300), after, course, params)
 
 
 def _lacking(value: Floats) -> Floats:
@@ -148,11 +142,6 @@ def _drop(
     return rise / high if trend(lacking[best + 1 :]).surely_rises() else None
 
 
-def _level(value: Floats) -> float:
-    """Return what a rise of this curve is a part of: its minimum, or its range below zero."""
-    return scale(value, float(value.min()))
-
-
 def _rise(
     value: Floats,
     best: int,
@@ -167,15 +156,14 @@ def _rise(
     ``suffers``: so does the metric. ``trained``: before the minimum there was training.
     """
     if best + params.patience >= len(value):
-        least = params.min_rise * _level(value)
-        found = _clean_turn(value, best, least)
+        found = clean_turn(value, best, params.min_rise)
         if found is not None or course is not Course.FALLS:
             return found
-        found = _plain_turn(value, best, params, suffers=suffers)
-        return found or (_early_turn(value, best) if trained else None)
+        found = plain_turn(value, best, params.plain_rise, suffers=suffers)
+        return found or (early_turn(value, best) if trained else None)
     found = _lasting(value, best, course, params)
     if found is None and course is Course.FALLS:
-        found = _plain_turn(value, best, params, suffers=False)
+        found = plain_turn(value, best, params.plain_rise, suffers=False)
     return found
 
 
@@ -203,7 +191,7 @@ def _size(value: Floats, best: int, base: float, rise: float) -> float:
     fell by a tenth; either measure alone misjudges one of them.
     """
     first = min(opening(value), best)  # an evaluation before any training says nothing
-    level, descent = _level(value), float(value[first : best + 1].max()) - base
+    level, descent = level_of(value), float(value[first : best + 1].max()) - base
     measure = math.sqrt(level) * math.sqrt(max(descent, LEAST_DESCENT * level))
     return rise / measure if measure > 0 else 0.0
 
@@ -237,56 +225,6 @@ def _stays_up(after: Floats, base: float) -> bool:
     noise = max(float(point @ point) / len(point) / 9, float(batch @ batch) / len(batch)) / 2
     gain = mean(means[-max(1, len(means) // 5) :]) - base
     return gain > SURE[len(means) - 3] * math.sqrt(1.5 * noise)
-
-
-def _clean_turn(value: Floats, best: int, least: float) -> float | None:
-    """Return the rise of a curve that fell at every step and now rises at every step, else None.
-
-    With two to five points after the minimum there is no trend to test. A curve without a single
-    step the wrong way on either side, and without a jump, is smooth enough to be believed.
-    """
-    change = np.diff(value)
-    falls, rises = change[:best], change[best:]
-    if best < 3 or best + len(rises) < 6 or (falls >= 0).any() or (rises <= 0).any():
-        return None
-    rise, fall = float(value[-1] - value[best]), float(value[0] - value[best])
-    if rise < max(least, 0.05 * fall) or rises.max() > min(
-        -float(falls.min()), STEEP * _level(value), ONE * rise
-    ):
-        return None
-    jerk = np.diff(change, 2)  # third differences: curvature is no noise
-    noise = math.sqrt(float(jerk @ jerk) / len(jerk) / 20)
-    return rise if rise > 2.8 * noise else None
-
-
-def _plain_turn(value: Floats, best: int, params: Overfitting, *, suffers: bool) -> float | None:
-    """Return the rise of a short curve that anyone sees although it is not smooth, else None.
-
-    The last of the points after the minimum lies above it by ``plain_rise`` of the level and by
-    several times the largest step upwards before, the two before that by half as much. Two points
-    will do if the metric ``suffers``: by themselves they are as often a bump that passes.
-    """
-    after = value[best + 1 :]
-    if best < 3 or len(value) > FEW or len(after) < (2 if suffers else AFTER):
-        return None
-    rise = float(value[-1] - value[best])
-    before = max(0.0, float(np.diff(value[: best + 1]).max()))
-    if rise < max(params.plain_rise * _level(value), 3 * before):
-        return None
-    return rise if suffers or float(after[-3:].min()) >= value[best] + rise / 2 else None
-
-
-def _early_turn(value: Floats, best: int) -> float | None:
-    """Return the rise of a curve that turned at one of its first evaluations, else None.
-
-    As fine-tunings do. Nothing is known of its noise, so each evaluation must lie above the one
-    before, three at least, and the last one ``EARLY`` above the best.
-    """
-    rises = np.diff(value[best:])
-    if best >= 3 or len(rises) < 3 or float(rises.min()) <= 0:
-        return None
-    rise = float(value[-1] - value[best])
-    return rise if rise >= EARLY * _level(value) else None
 
 
 def _earlier(before: Floats, length: int) -> float:
