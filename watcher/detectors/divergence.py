@@ -30,9 +30,7 @@ NOTHING = 1e-5  # of the first loss: what lies below has been learned to the las
 FAR = 10.0  # times its first value: no start of a training goes there and comes back
 TWICE, LEARNED = 2.0, 0.2  # of its first value: three points above that, after a fall by this
 CALM = 8  # points before the rise from which on they alone say what noise there was
-AGREED = (
-    0.5  # of the factor, where validation rose as well (its noise is another's), or all is lost
-)
+AGREED = 0.5  # of the factor, where validation rose as well, or all that was learned is lost
 DEEP = -100.0  # times its first value, for a loss without a lower bound ...
 FASTER = 1.5  # ... and times the fall of the third before
 BACK, NEAR = 8, 0.1  # points that are so near to its start: what was learned is lost
@@ -96,9 +94,9 @@ def detect(inputs: Inputs, params: Divergence, now: WallTime) -> Verdict:
     if n < FEW and warming_up(inputs.get("lr")):
         return UNKNOWN  # it has hardly begun
     part, val = _part_asked(inputs.get("lr"), int(step[low]), params), inputs.get("val")
-    back = n >= SHORT and _back_at_start(value, low, base)
+    back = n >= SHORT and part == params.part_raised and _back_at_start(value, low, base)
     if back:
-        part = min(part, params.part_blind)
+        part = params.part_blind
     if n < SHORT:  # a handful of points: whatever the learning rate did, only what anyone sees
         part = max(part, params.part_blind)
     up = smooth[low:] > base + 0.35 * rise
