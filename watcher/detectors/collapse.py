@@ -83,8 +83,8 @@ def detect(inputs: Inputs, params: Collapse, now: WallTime) -> Verdict:
     gone = (float(level[best]) - now_at) / climb
     return Verdict(
         Status.BREACH,
-        reason=f"fell from {level[best]:.4g} near step {int(step[peak])} to {now_at:.4g}: "
-        f"{min(gone, 9.99):.0%} of what it had climbed is lost, and stays lost",
+        reason=f"the return fell from {level[best]:.4g} near step {int(step[peak])} to"
+        f" {now_at:.4g}: {min(gone, 9.99):.0%} of what it had climbed is lost, and stays lost",
         onset=int(step[edges[high.stop]]),
         value=now_at,
         best=int(step[peak + int(value[peak : edges[best + 1]].argmax())]),

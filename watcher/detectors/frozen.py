@@ -69,8 +69,8 @@ def detect(inputs: Inputs, params: Frozen, now: WallTime) -> Verdict:
         return OK
     return Verdict(
         Status.BREACH,
-        reason=f"has been exactly {level:.6g} at each of {same} evaluations since step"
-        f" {int(step[since])}: the model always gives the same answer",
+        reason=f"the validation metric has been exactly {level:.6g} at each of {same} evaluations"
+        f" since step {int(step[since])}: the model always gives the same answer",
         onset=int(step[since]),
         value=level,
         severity=Severity.WARNING,

@@ -59,11 +59,11 @@ def detect(inputs: Inputs, params: Vanished, now: WallTime) -> Verdict:
         return OK
     above = np.flatnonzero(value > most)
     since = int(above[-1]) + 1 if params.part <= 0 else len(value) - len(last)
-    left = median(last) / began
-    said = f"{left:.1g} of its first {began:.4g} is left" if left > 0 else "is exactly 0"
+    left = median(last)
+    said = f"is down from {began:.3g} to {left:.2g}" if left > 0 else "is exactly 0"
     return Verdict(
         Status.BREACH,
-        reason=f"{said} since step {int(step[since])}, over {len(value) - since} points",
+        reason=f"the loss {said} since step {int(step[since])}, over {len(value) - since} points",
         onset=int(step[since]),
         value=float(value[-1]),
         severity=Severity.INFO,
