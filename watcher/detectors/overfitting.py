@@ -36,6 +36,8 @@ class Overfitting:
     lifts a healthy validation loss by six parts in a hundred.
     ``least_drop``: part of its best value that a metric must have lost; between two drops of the
     learning rate a healthy accuracy gives back three parts in a hundred.
+    ``part_gain``: part that the metric must have gained since, for the rise of one part of a loss
+    that is logged in parts to be of no interest.
     ``patience``: evaluations after the minimum before a noisy curve is judged; ``min_rise``: part
     of the level that a smooth one must have risen by until then, ``plain_rise`` a rough one.
     """
@@ -44,6 +46,7 @@ class Overfitting:
     clear_rise: float = 0.05
     alone: float = 0.07
     least_drop: float = 0.03
+    part_gain: float = 0.01
     patience: int = 5
     min_rise: float = 0.02
     plain_rise: float = 0.08
@@ -112,6 +115,8 @@ def detect(inputs: Inputs, params: Overfitting, now: WallTime) -> Verdict:
     suffers = _suffers(inputs, int(step[best]))
     rise = _rise(value, best, course, params, suffers=suffers, trained=trained)
     if rise is None:
+        return OK
+    if inputs.run.parts and _metric_gain(inputs, int(step[best])) > params.part_gain:
         return OK
     return _finding(inputs, rise / max(level_of(value), 1e-300), after, course, params)
 
@@ -278,7 +283,7 @@ def _finding(
     best, at = (ends.high, ends.high_step) if metric else (ends.low, ends.low_step)
     clear = part >= params.clear_rise and after > params.patience
     clear |= part >= EARLY and after >= 4 and at > inputs["val"].first_step
-    held = _metric_holds(inputs, at, params.least_drop if inputs.run.parts else 0.0)
+    held = _metric_gain(inputs, at) >= (-params.least_drop if inputs.run.parts else 0.0)
     said = "the validation metric fell" if metric else "validation loss rose"
     said += f" {part:.0%}" if part < 10 else f" to {times(1 + part)} times its best"
     said += f" over {after} evaluations"
@@ -310,20 +315,20 @@ def _suffers(inputs: Inputs, since: int) -> bool:
     return bool((change < 0 if inputs.better.get("metric") is Better.HIGHER else change > 0).all())
 
 
-def _metric_holds(inputs: Inputs, since: int, slack: float) -> bool:
-    """Whether the validation metric is no worse now than around the loss's minimum.
+def _metric_gain(inputs: Inputs, since: int) -> float:
+    """Return by which part the validation metric is better now than around the loss's minimum.
 
-    By no more than ``slack``, a part of it; of a part of the loss it takes more to be believed.
+    Minus infinity if none is logged.
     """
     metric = inputs.get("metric")
     if metric is None:
-        return False
+        return -math.inf
     step, value = finite(metric)
     at = int(np.searchsorted(step, since))
     then, lately = value[max(0, at - 2) : at + 3], value[-5:]
     if len(then) == 0 or len(lately) == 0:
-        return False
-    gain = mean(lately) - mean(then)
+        return -math.inf
+    gain, unit = mean(lately) - mean(then), abs(mean(then))
     if inputs.better.get("metric") is not Better.HIGHER:
         gain = -gain
-    return gain >= -slack * abs(mean(then))
+    return gain / unit if unit > 0 else math.copysign(math.inf, gain) if gain else 0.0

@@ -9,7 +9,7 @@ a run with so few evaluations that it has only begun.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -66,7 +66,8 @@ def detect(inputs: Inputs, params: SlowLearning, now: WallTime) -> Verdict:
 
     Losses that reach zero or below have no natural scale: UNKNOWN. With ``instead`` present
     (another rule judges that series) it is UNKNOWN. Where the ``metric`` has gained, a loss that
-    has hardly fallen says little: it may have a floor, or be one part of several.
+    has hardly fallen says little: it may have a floor, or be one part of several. A part of a loss
+    is given half of ``due``.
     """
     window = inputs["value"]
     if inputs.run.adversarial or inputs.run.reinforcement:
@@ -105,7 +106,8 @@ def detect(inputs: Inputs, params: SlowLearning, now: WallTime) -> Verdict:
     leans = _leans(line, len(window), params) or _leans(steady, len(window), params)
     chance = None if leans or lost > 2 * params.near else _classes(steady, params)
     rose = lost < -params.near  # by now: the bump of a warm-up comes down again
-    if not _enough(val, window, params, chance is not None, rough or rose):
+    patience = params if not inputs.run.parts else replace(params, evaluations=params.due // 2)
+    if not _enough(val, window, patience, chance is not None, rough or rose):
         return UNKNOWN
     if chance is None and _metric_gains(inputs):
         return OK
