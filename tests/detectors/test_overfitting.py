@@ -201,9 +201,7 @@ def test_rising_from_its_first_evaluation_is_found_where_training_had_begun_to_f
         (False, 0.01, Severity.WARNING),
     ],
 )
-def test_a_part_of_the_loss_is_judged_by_what_the_metric_did_meanwhile(
-    parts, lost, severity
-):
+def test_a_part_of_the_loss_is_judged_by_what_the_metric_did_meanwhile(parts, lost, severity):
     train, val = turning(rise=0.5, seed=3)
     metric = np.concatenate((np.linspace(0.5, 0.9, 30), np.linspace(0.9, 0.9 * (1 - lost), 90)))
     windows = {"val": window_of(val), "train": window_of(train), "metric": window_of(metric)}

@@ -19,7 +19,7 @@ from watcher.detectors._trend import finite
 from watcher.model import OK, UNKNOWN, Better, Severity, Status, Verdict, WallTime
 
 SAME = 1e-6  # of the value: a difference that is rounding
-TOP = 0.99  # of 1, or of 100 %
+TOP = 0.9  # of 1, or of 100 %: above it a good model may fail on the same few examples each time
 LEARNS = 0.01  # of its level: a validation loss that falls by more says that it learns
 FIRST = 2  # evaluations that may differ: before any training, and the one after
 
