@@ -125,3 +125,19 @@ def test_a_loss_that_hardly_falls_says_nothing_where_the_metric_gains():
     gains, stays = np.linspace(0.3, 0.56, 60), np.full(60, 0.3) + rng.normal(0, 0.005, 60)
     assert say(detect, SlowLearning(), value=value, metric=stays).status is Status.BREACH
     assert say(detect, SlowLearning(), value=value, metric=gains).status is Status.OK
+
+
+def test_gradients_that_die_before_the_loss_has_fallen_are_told_in_a_warm_up_too():
+    rng = np.random.default_rng(0)
+    loss, rate = 1 + rng.normal(0, 0.03, 90), 1e-6 * np.arange(1, 91)
+    dying, living = 26 * 0.92 ** np.arange(90) + 0.01, 5 * np.exp(rng.normal(0, 0.5, 90))
+    found = say(detect, SlowLearning(), value=loss, lr=rate, grad_norm=dying)
+    assert (found.status, found.advice) == (Status.BREACH, "slow_learning_faded")
+    assert found.severity is Severity.WARNING
+    assert say(detect, SlowLearning(), value=loss, lr=rate, grad_norm=living).status is not (
+        Status.BREACH
+    )
+    learned = loss * 0.99 ** np.arange(90)
+    assert say(detect, SlowLearning(), value=learned, lr=rate, grad_norm=dying).status is not (
+        Status.BREACH
+    )

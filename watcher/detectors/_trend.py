@@ -59,6 +59,10 @@ class Trend:
         """Whether a fall is more than noise would show once in a hundred looks."""
         return -self.rise > LIKELY[self.freedom - 1] * self.error
 
+    def stays(self, margin: float) -> bool:
+        """Whether a change by more than ``margin``, a part of the level, can be ruled out."""
+        return abs(self.rise) + self.doubt <= margin * self.level
+
     @property
     def doubt(self) -> float:
         """How far below or above ``rise`` the truth may well lie: half its 90 % interval."""

@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from watcher.detectors import Inputs, detector
-from watcher.detectors._chance import COMMON, at_chance, named
+from watcher.detectors._chance import at_chance, named
 from watcher.detectors._noise import spread
+from watcher.detectors._stuck import faded, pinned, sunk
 from watcher.detectors._trend import Trend, finite, mean, opening, trend, warming_up
 from watcher.model import OK, UNKNOWN, Better, Floats, Severity, Status, Verdict, WallTime
 from watcher.series import Window
@@ -23,11 +24,7 @@ from watcher.series import Window
 FAR = 3.0  # times ``least``: noise of the first points is no longer the question
 START = 3.0  # standard errors: what a first part must lie above the line by, to be a height
 ROUGH = 0.05  # of the level: noise of single points from which on the first ones are doubted
-SUNK = 8  # points at chance level, after a fall to there
-NEAR_CHANCE = 0.002  # of ln(k)
 GAIN = 0.1  # of what a metric was in its first quarter
-PINNED = 1e-5  # of the level: batches alone make a loss that is learned vary by more
-PINNED_AT_CHANCE = 1e-4
 SURE_OF_CHANCE = 0.9  # of ``near``: what a loss may have moved by that is said to stay at ln(k)
 
 
@@ -59,7 +56,7 @@ class SlowLearning:
             raise ValueError(f"patience must be at least 3, found {self.patience}")
 
 
-@detector("slow_learning", SlowLearning, optional=("val", "metric", "instead", "lr"))
+@detector("slow_learning", SlowLearning, optional=("val", "metric", "instead", "lr", "grad_norm"))
 @np.errstate(over="ignore", invalid="ignore")  # absurd scales give no finding, no noise
 def detect(inputs: Inputs, params: SlowLearning, now: WallTime) -> Verdict:
     """Breach when the descent since the start is surely less than ``least``, and not speeding up.
@@ -67,7 +64,8 @@ def detect(inputs: Inputs, params: SlowLearning, now: WallTime) -> Verdict:
     Losses that reach zero or below have no natural scale: UNKNOWN. With ``instead`` present
     (another rule judges that series) it is UNKNOWN. Where the ``metric`` has gained, a loss that
     has hardly fallen says little: it may have a floor, or be one part of several. A part of a loss
-    is given half of ``due``.
+    is given half of ``due``. Where the ``grad_norm`` has all but vanished before the loss fell, no
+    warm-up is waited for.
     """
     window = inputs["value"]
     if inputs.run.adversarial or inputs.run.reinforcement:
@@ -75,17 +73,21 @@ def detect(inputs: Inputs, params: SlowLearning, now: WallTime) -> Verdict:
     instead = inputs.get("instead")
     if instead is not None and len(instead) >= params.patience:
         return UNKNOWN
-    if warming_up(inputs.get("lr")) or not window.extremes.low > 0:
+    if not window.extremes.low > 0:
         return UNKNOWN
-    if (pinned := _pinned(window, params)) is not None:
-        return pinned
+    if (found := faded(window, inputs.get("grad_norm"), params.least)) is not None:
+        return found
+    if warming_up(inputs.get("lr")):
+        return UNKNOWN
+    if (found := pinned(window, params.least, params.pinned)) is not None:
+        return found
     if len(window) < params.patience or _start_unseen(window):
         return UNKNOWN
     step, value = finite(window)
     if len(value) < params.patience:
         return UNKNOWN
-    if (sunk := _sunk(window, inputs.get("val"), params)) is not None:
-        return sunk
+    if (found := sunk(window, inputs.get("val"), params.evaluations, params.near)) is not None:
+        return found
     first = opening(value)
     value, step = value[first:], step[first:]
     begun = mean(value[: max(1, len(value) // 32)])
@@ -111,7 +113,7 @@ def detect(inputs: Inputs, params: SlowLearning, now: WallTime) -> Verdict:
         return UNKNOWN
     if chance is None and _metric_gains(inputs):
         return OK
-    if not _stays(steady, SURE_OF_CHANCE * params.near):
+    if not steady.stays(SURE_OF_CHANCE * params.near):
         chance = None  # it may yet be learning, slowly: said, but not called chance
     return _finding(window, int(step[0]), start, level, chance)
 
@@ -129,66 +131,6 @@ def _metric_gains(inputs: Inputs) -> bool:
     if inputs.better.get("metric") is Better.HIGHER:
         return float(late.min()) > (1 + GAIN) * max(float(first.max()), 0.0)
     return float(late.max()) < (1 - GAIN) * float(first.min())
-
-
-def _pinned(window: Window, params: SlowLearning) -> Verdict | None:
-    """Find a loss that is the same at every point, as high as it began or at chance level."""
-    recent = window.value[-params.pinned :]
-    level = window.last_value
-    if len(recent) < params.pinned or not abs(recent - level).max() <= PINNED_AT_CHANCE * level:
-        return None
-    step, value = finite(window)
-    if level < (1 - params.least) * float(value[0]):
-        return None  # it came down to there
-    classes = at_chance(level, PINNED_AT_CHANCE)
-    margin = PINNED if classes is None else PINNED_AT_CHANCE
-    others = np.flatnonzero(abs(value - level) > margin * level)
-    since = int(others[-1]) + 1 if len(others) else 0
-    if len(value) - since < params.pinned:
-        return None
-    chance = "" if classes is None else f": {named(classes)}"
-    return Verdict(  # any checkpoint is as good
-        Status.BREACH,
-        reason=f"the loss has been {level:.6g} at each of {len(value) - since} points{chance}",
-        onset=int(step[since]),
-        value=level,
-        severity=Severity.WARNING,
-        advice="slow_learning" if classes is None else "slow_learning_chance",
-    )
-
-
-def _sunk(window: Window, val: Window | None, params: SlowLearning) -> Verdict | None:
-    """Find a loss that came down from a wild start to chance level, and rests there.
-
-    Both sides must rest at the same level, one that is unlikely to be met by accident.
-    """
-    if val is None or len(val) < params.evaluations:
-        return None
-    (step, value), (_, other) = finite(window), finite(val)
-    last = max(SUNK, len(value) // 3)
-    if len(value) <= last or len(other) < params.evaluations:
-        return None
-    rest, theirs = value[-last:], other[-max(params.evaluations, len(other) // 3) :]
-    classes = at_chance(mean(rest), NEAR_CHANCE, COMMON)
-    if classes is None or at_chance(mean(theirs), 2 * params.near, COMMON) != classes:
-        return None
-    level, line = math.log(classes), trend(rest)
-    if not _stays(line, params.near) or value[0] < level:
-        return None
-    away = np.flatnonzero(abs(value - level) > 5 * params.near * level)
-    since = int(away[-1]) + 1 if len(away) else 0
-    low = val.extremes
-    return Verdict(
-        Status.BREACH,
-        reason=f"the loss came down from {value[0]:.4g} to {line.level:.4g} and rests there, as"
-        f" validation does: {named(classes)}",
-        onset=int(step[min(since, len(step) - last)]),
-        value=line.level,
-        best=low.low_step,
-        best_value=low.low,
-        severity=Severity.WARNING,
-        advice="slow_learning_chance",
-    )
 
 
 def _without_settling(value: Floats, params: SlowLearning) -> Floats:
@@ -265,14 +207,9 @@ def _leans(line: Trend, points: int, params: SlowLearning) -> bool:
 
 def _classes(line: Trend, params: SlowLearning) -> int | None:
     """Return k if the loss began and has stayed at ln(k), None if at no level of chance."""
-    if not _stays(line, 2 * params.near):
+    if not line.stays(2 * params.near):
         return None
     return at_chance(line.level, params.near / 2)
-
-
-def _stays(line: Trend, margin: float) -> bool:
-    """Whether a change by more than ``margin`` of the level can be ruled out."""
-    return abs(line.rise) + line.doubt <= margin * line.level
 
 
 def _finding(

@@ -1,0 +1,112 @@
+"""Does this loss show at once that nothing is learned? Shapes that need no trend and no time."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from watcher.detectors._chance import COMMON, at_chance, named
+from watcher.detectors._noise import median
+from watcher.detectors._trend import finite, mean, trend
+from watcher.model import Severity, Status, Verdict
+from watcher.series import Window
+
+FADING, FIRST = 60, 10  # points before it is asked, and those that say where it began
+FADED = 0.02  # of the first gradients' norm
+SUNK = 8  # points at chance level, after a fall to there
+NEAR_CHANCE = 0.002  # of ln(k)
+PINNED = 1e-5  # of the level: batches alone make a loss that is learned vary by more
+PINNED_AT_CHANCE = 1e-4
+
+
+def faded(window: Window, norm: Window | None, least: float) -> Verdict | None:
+    """Find a loss as high as it began while next to nothing is left of its gradients.
+
+    ``least``: the part of its start by which a loss that has fallen is no such loss.
+    """
+    if norm is None or len(norm) < FADING or len(window) < FADING:
+        return None
+    (_, value), (at, size) = finite(window), finite(norm)
+    if min(len(value), len(size)) < FADING:
+        return None
+    first, left = median(size[:FIRST]), median(size[-len(size) // 4 :])
+    if left > FADED * first:
+        return None
+    begun, level = mean(value[:FIRST]), mean(value[-len(value) // 4 :])
+    if level < (1 - least) * begun:
+        return None
+    above = np.flatnonzero(size > FADED * first)
+    low = window.extremes
+    return Verdict(
+        Status.BREACH,
+        reason=f"the loss has not fallen, {begun:.4g} to {level:.4g}, and next to nothing is left"
+        f" of its gradients: their norm went from {first:.3g} to {left:.2g}",
+        onset=int(at[min(int(above[-1]) + 1, len(at) - 1)]) if len(above) else int(at[0]),
+        value=level,
+        best=low.low_step,
+        best_value=low.low,
+        severity=Severity.WARNING,
+        advice="slow_learning_faded",
+    )
+
+
+def pinned(window: Window, least: float, points: int) -> Verdict | None:
+    """Find a loss that is the same at ``points`` points or more, as high as it began."""
+    recent = window.value[-points:]
+    level = window.last_value
+    if len(recent) < points or not abs(recent - level).max() <= PINNED_AT_CHANCE * level:
+        return None
+    step, value = finite(window)
+    if level < (1 - least) * float(value[0]):
+        return None  # it came down to there
+    classes = at_chance(level, PINNED_AT_CHANCE)
+    margin = PINNED if classes is None else PINNED_AT_CHANCE
+    others = np.flatnonzero(abs(value - level) > margin * level)
+    since = int(others[-1]) + 1 if len(others) else 0
+    if len(value) - since < points:
+        return None
+    chance = "" if classes is None else f": {named(classes)}"
+    return Verdict(  # any checkpoint is as good
+        Status.BREACH,
+        reason=f"the loss has been {level:.6g} at each of {len(value) - since} points{chance}",
+        onset=int(step[since]),
+        value=level,
+        severity=Severity.WARNING,
+        advice="slow_learning" if classes is None else "slow_learning_chance",
+    )
+
+
+def sunk(window: Window, val: Window | None, evaluations: int, near: float) -> Verdict | None:
+    """Find a loss that came down from a wild start to chance level, and rests there.
+
+    Both sides must rest there, at a level that is unlikely to be met by accident: validation for
+    so many ``evaluations``, and moving by less than ``near``, a part of the level.
+    """
+    if val is None or len(val) < evaluations:
+        return None
+    (step, value), (_, other) = finite(window), finite(val)
+    last = max(SUNK, len(value) // 3)
+    if len(value) <= last or len(other) < evaluations:
+        return None
+    rest, theirs = value[-last:], other[-max(evaluations, len(other) // 3) :]
+    classes = at_chance(mean(rest), NEAR_CHANCE, COMMON)
+    if classes is None or at_chance(mean(theirs), 2 * near, COMMON) != classes:
+        return None
+    level, line = math.log(classes), trend(rest)
+    if not line.stays(near) or value[0] < level:
+        return None
+    away = np.flatnonzero(abs(value - level) > 5 * near * level)
+    since = int(away[-1]) + 1 if len(away) else 0
+    low = val.extremes
+    return Verdict(
+        Status.BREACH,
+        reason=f"the loss came down from {value[0]:.4g} to {line.level:.4g} and rests there, as"
+        f" validation does: {named(classes)}",
+        onset=int(step[min(since, len(step) - last)]),
+        value=line.level,
+        best=low.low_step,
+        best_value=low.low,
+        severity=Severity.WARNING,
+        advice="slow_learning_chance",
+    )
