@@ -66,10 +66,10 @@ def pinned(window: Window, least: float, points: int) -> Verdict | None:
     since = int(others[-1]) + 1 if len(others) else 0
     if len(value) - since < points:
         return None
-    chance = "" if classes is None else f": {named(classes)}"
+    means = "nothing is learned" if classes is None else named(classes)
     return Verdict(  # any checkpoint is as good
         Status.BREACH,
-        reason=f"the loss has been {level:.6g} at each of {len(value) - since} points{chance}",
+        reason=f"the loss has been {level:.6g} at each of {len(value) - since} points: {means}",
         onset=int(step[since]),
         value=level,
         severity=Severity.WARNING,

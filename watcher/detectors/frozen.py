@@ -44,7 +44,7 @@ class Frozen:
 def detect(inputs: Inputs, params: Frozen, now: WallTime) -> Verdict:
     """Breach while a metric that should rise is what it was from the first, or fell to.
 
-    Not while the validation loss ``val`` falls: of few examples none may have changed sides yet.
+    UNKNOWN while the validation loss ``val`` falls: of few examples none may have changed sides.
     """
     window = inputs["value"]
     if inputs.run.adversarial or inputs.run.reinforcement:
@@ -66,7 +66,7 @@ def detect(inputs: Inputs, params: Frozen, now: WallTime) -> Verdict:
         return OK
     val = inputs.get("val")
     if val is not None and falls_since(val, int(step[since]), LEARNS):
-        return OK
+        return UNKNOWN
     return Verdict(
         Status.BREACH,
         reason=f"the validation metric has been exactly {level:.6g} at each of {same} evaluations"
