@@ -17,24 +17,25 @@ from watcher.errors import StoreError
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "checkpoint"
-    save_checkpoint(path, {"windows": np.arange(3), "cursors": {"a": 1}})
+    save_checkpoint(path, [{"windows": np.arange(3)}, {"cursors": {"a": 1}}])
     return path
 
 
 def test_what_was_saved_is_loaded(path: Path) -> None:
     loaded = load_checkpoint(path)
     assert loaded is not None
-    assert loaded["cursors"] == {"a": 1}
-    assert loaded["windows"].tolist() == [0, 1, 2]
+    windows, cursors = loaded
+    assert windows["windows"].tolist() == [0, 1, 2]
+    assert cursors == {"cursors": {"a": 1}}
     assert path.stat().st_mode & 0o777 == 0o600
 
 
 def test_it_is_replaced_as_a_whole_and_leaves_no_other_file(path: Path) -> None:
-    save_checkpoint(path, {"cursors": {"a": 2}})
-    assert load_checkpoint(path) == {"cursors": {"a": 2}}
+    save_checkpoint(path, [{"cursors": {"a": 2}}])
+    assert load_checkpoint(path) == [{"cursors": {"a": 2}}]
     with pytest.raises((TypeError, AttributeError, pickle.PicklingError)):
-        save_checkpoint(path, {"cursors": lambda: None})
-    assert load_checkpoint(path) == {"cursors": {"a": 2}}
+        save_checkpoint(path, [{"cursors": {}}, {"cursors": lambda: None}])
+    assert load_checkpoint(path) == [{"cursors": {"a": 2}}]
     assert [p.name for p in path.parent.iterdir()] == ["checkpoint"]
 
 
@@ -85,4 +86,4 @@ def test_a_link_or_a_pipe_is_refused(path: Path, tmp_path: Path) -> None:
 
 def test_one_that_cannot_be_written_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="a restart will read again"):
-        save_checkpoint(tmp_path / "none" / "checkpoint", {})
+        save_checkpoint(tmp_path / "none" / "checkpoint", [])

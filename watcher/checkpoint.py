@@ -3,7 +3,8 @@
 It saves a re-read and nothing else, so whatever is doubtful about it is a reason to do without.
 It is a pickle: it is read only if it is ours, and only the watcher that wrote it reads it.
 
-Layout: one line that names format and version, the pickle, 32 bytes of SHA-256 over both.
+Layout: one line that names format and version, pickles one after another, 32 bytes of SHA-256 over
+all of it. Several pickles, since writing one holds on to all that goes into it until its end.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import pickle
 import stat
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,7 +24,7 @@ from watcher._version import __version__
 from watcher.errors import StoreError
 
 _log = logging.getLogger(__name__)
-_HEADER = f"watcher checkpoint 1 {__version__}\n".encode()
+_HEADER = f"watcher checkpoint 2 {__version__}\n".encode()
 _DIGEST = 32  # bytes
 _BLOCK = 1 << 20
 
@@ -31,8 +33,8 @@ class _Unusable(Exception):
     """Why a checkpoint is not used."""
 
 
-def save_checkpoint(path: Path, payload: dict[str, Any]) -> None:
-    """Replace the checkpoint by ``payload``: whole or not at all, mode 0600.
+def save_checkpoint(path: Path, parts: Iterable[Any]) -> None:
+    """Replace the checkpoint by ``parts``: whole or not at all, mode 0600.
 
     StoreError if it cannot be written; the old one then stays as it was.
     """
@@ -40,7 +42,7 @@ def save_checkpoint(path: Path, payload: dict[str, Any]) -> None:
     try:
         handle, made = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
-            _write(file, payload)
+            _write(file, parts)
             file.flush()
             os.fsync(file.fileno())
         os.replace(made, path)  # noqa: PTH105 - both are plain strings
@@ -55,14 +57,16 @@ def save_checkpoint(path: Path, payload: dict[str, Any]) -> None:
                 Path(made).unlink()
 
 
-def load_checkpoint(path: Path) -> dict[str, Any] | None:
-    """Return the saved payload, None if there is none or it cannot be trusted (logged)."""
+def load_checkpoint(path: Path) -> list[Any] | None:
+    """Return the saved parts, None if there are none or they cannot be trusted (logged)."""
     try:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         with os.fdopen(os.open(path, flags), "rb") as file:
-            _check(file)
-            payload: dict[str, Any] = pickle.load(file)
-            return payload
+            end = _check(file)
+            parts = []
+            while file.tell() < end:
+                parts.append(pickle.load(file))
+            return parts
     except FileNotFoundError:
         return None
     except _Unusable as why:
@@ -73,15 +77,16 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
     return None
 
 
-def _write(file: BinaryIO, payload: dict[str, Any]) -> None:
+def _write(file: BinaryIO, parts: Iterable[Any]) -> None:
     digest = _Digesting(file)
     digest.write(_HEADER)
-    pickle.dump(payload, digest, protocol=pickle.HIGHEST_PROTOCOL)
+    for part in parts:
+        pickle.dump(part, digest, protocol=pickle.HIGHEST_PROTOCOL)
     file.write(digest.sha256.digest())
 
 
 class _Digesting:
-    """Passes bytes on and digests them on the way: the payload is never held twice."""
+    """Passes bytes on and digests them on the way."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -93,8 +98,8 @@ class _Digesting:
         return self._file.write(data)
 
 
-def _check(file: BinaryIO) -> None:
-    """Leave ``file`` at the pickle, or say why it is not to be trusted."""
+def _check(file: BinaryIO) -> int:
+    """Leave ``file`` at the first pickle and return where the last ends, or say what is wrong."""
     info = os.fstat(file.fileno())
     if not stat.S_ISREG(info.st_mode):
         raise _Unusable("not a regular file")
@@ -112,6 +117,7 @@ def _check(file: BinaryIO) -> None:
     if file.read(_DIGEST) != digest.digest():
         raise _Unusable("damaged")
     file.seek(len(_HEADER))
+    return info.st_size - _DIGEST
 
 
 def _sync_directory(path: Path) -> None:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from watcher.checkpoint import load_checkpoint, save_checkpoint
 from watcher.clock import Clock
@@ -27,6 +28,7 @@ from watcher.watched import Watched
 log = logging.getLogger(__name__)
 
 KEPT = 500  # curves of runs that are over, 40 kB at most each, for charts and late growth
+PART = 500  # runs that are written to a checkpoint at a time
 HUNG = 60.0  # seconds without an answer after which a root counts as unreachable
 
 
@@ -208,12 +210,27 @@ class Engine:
     def save(self, path: Path) -> None:
         """Save windows and cursors together. Roots with reading under way are left out."""
         with self._lock:
-            payload = {
-                root.path: (root.source.snapshot(), root.state.runs, root.state.places)
-                for root in self.roots.values()
-                if root.polling_since is None and not root.wanted
-            }
-            save_checkpoint(path, payload)
+            still = [r for r in self.roots.values() if r.polling_since is None and not r.wanted]
+            save_checkpoint(path, (part for root in still for part in _parts(root)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A part of what a checkpoint keeps of a root: how far it was read, or some of its runs."""
+
+    path: str
+    read: Mapping[str, Any] | None = None
+    runs: Mapping[RunKey, Watched] = field(default_factory=dict)
+    places: Mapping[RunKey, tuple[RunKey, str]] = field(default_factory=dict)
+
+
+def _parts(root: Root) -> Iterator[_Part]:
+    yield _Part(root.path, places=root.state.places)
+    for read in root.source.snapshot():
+        yield _Part(root.path, read)
+    runs = list(root.state.runs.items())
+    for at in range(0, len(runs), PART):
+        yield _Part(root.path, runs=dict(runs[at : at + PART]))
 
 
 def restore(
@@ -224,14 +241,19 @@ def restore(
     A root whose checkpoint is missing or does not fit the store is read again from the start;
     what the store says was judged is then not judged a second time.
     """
-    kept = (load_checkpoint(checkpoint) if checkpoint else None) or {}
+    kept: dict[str, list[_Part]] = {}
+    for part in (load_checkpoint(checkpoint) if checkpoint else None) or ():
+        kept.setdefault(part.path, []).append(part)
     found = []
     for path in roots:
         state = State(known=_known(path, saved))
         source = sources[path]
-        if path in kept and _fits(kept[path][1], state.known):
-            snapshot, state.runs, state.places = kept[path]
-            source.restore(snapshot)
+        held = kept.pop(path, [])
+        runs = {key: run for part in held for key, run in part.runs.items()}
+        if held and _fits(runs, state.known):
+            state.runs = runs
+            state.places = {of: place for part in held for of, place in part.places.items()}
+            source.restore(part.read for part in held if part.read is not None)
             for key, run in state.runs.items():
                 _take_over(run, state.known.pop(key))
         found.append(Root(path, source, state))

@@ -29,6 +29,7 @@ from apscheduler.events import (
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from watcher import heap
 from watcher.clock import Clock
 from watcher.config import Config, load_config
 from watcher.engine import Engine
@@ -281,6 +282,7 @@ class Service:
             self.engine.save(self._checkpoint_path)
         except StoreError as error:
             log.error("checkpoint not written error=%r", str(error))
+        heap.give_back()  # the copy that was written, and what the first look at each run took
 
     @property
     def _checkpoint_path(self) -> Path | None:

@@ -361,7 +361,7 @@ def test_a_restart_resumes_without_reading_again(tmp_path: Path) -> None:
     GrowingFile(tmp_path / "idle").scalars("a", range(5))
     before = Logdir([tmp_path])
     before.poll(NOW)
-    held = pickle.loads(pickle.dumps(before.snapshot()))
+    held = pickle.loads(pickle.dumps(list(before.snapshot())))
     kept.scalars("a", range(5, 7))
     changed.replace(b"".join(scalar("a", s, 9.0) for s in range(3)))
     GrowingFile(tmp_path / "kept", "events.out.tfevents.1800000000").scalars("a", range(3, 5), 99)

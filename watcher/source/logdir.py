@@ -43,7 +43,8 @@ AnyPath = str | os.PathLike[str]
 # its size: what such a mount says of a size may be old until the file is opened.
 _HOT_FOR = 300.0
 _REST = 1 / 60  # of how long a run was silent: until it is asked again
-_VERSION = 1
+_VERSION = 2
+_PART = 500  # directories or runs in one part of a snapshot
 _FIRST_SIGHT = 5_000  # points that a run directory counts for when it is first read
 _UNLIMITED = 1 << 62
 
@@ -482,23 +483,29 @@ class Logdir:
 
     # ---------------------------------------------------------------- restarting
 
-    def snapshot(self) -> dict[str, Any]:
-        """Return all that is held, as plain data: dicts, lists, numbers and numpy arrays."""
-        return {
-            "version": _VERSION,
-            "roots": {name: _pack_root(root) for name, root in self._roots.items()},
-        }
+    def snapshot(self) -> Iterator[dict[str, Any]]:
+        """Yield all that is held, as plain data: dicts, lists, numbers and numpy arrays.
 
-    def restore(self, held: Mapping[str, Any]) -> None:
+        In parts of bounded size, so that it never exists as a whole beside what it is a copy of.
+        """
+        for name, root in self._roots.items():
+            directories, runs = list(root.tree.directories.values()), list(root.runs.values())
+            for at in range(0, max(len(directories), len(runs)), _PART):
+                yield {
+                    "version": _VERSION,
+                    "root": name,
+                    "directories": [_pack(d) for d in directories[at : at + _PART]],
+                    "runs": [_pack_run(run) for run in runs[at : at + _PART]],
+                }
+
+    def restore(self, parts: Iterable[Mapping[str, Any]]) -> None:
         """Go on from a snapshot; roots that are not in it, or another version, begin anew.
 
         Each file is opened once more and compared with its last record before it is gone on with.
         """
-        if held.get("version") != _VERSION:
-            return
-        for name, packed in held["roots"].items():
-            if name in self._roots:
-                _unpack_root(self._roots[name], packed)
+        for part in parts:
+            if part.get("version") == _VERSION and part["root"] in self._roots:
+                _unpack(self._roots[part["root"]], part)
 
 
 def read_once(
@@ -541,20 +548,17 @@ def _pack(thing: Any) -> dict[str, Any]:
     return {f.name: getattr(thing, f.name) for f in fields(thing)}
 
 
-def _pack_root(root: _Root) -> dict[str, Any]:
-    runs = []
-    for run in root.runs.values():
-        packed = _pack(run) | {"key": run.key.run}
-        packed["cursors"] = {name: _pack(cursor) for name, cursor in run.cursors.items()}
-        packed["history"] = {
-            "files": {name: _pack(facts) for name, facts in run.history.files.items()},
-            "given": [_pack(episode) for episode in run.history.given],
-        }
-        runs.append(packed)
-    return {"directories": [_pack(d) for d in root.tree.directories.values()], "runs": runs}
+def _pack_run(run: _Run) -> dict[str, Any]:
+    packed = _pack(run) | {"key": run.key.run}
+    packed["cursors"] = {name: _pack(cursor) for name, cursor in run.cursors.items()}
+    packed["history"] = {
+        "files": {name: _pack(facts) for name, facts in run.history.files.items()},
+        "given": [_pack(episode) for episode in run.history.given],
+    }
+    return packed
 
 
-def _unpack_root(root: _Root, packed: Mapping[str, Any]) -> None:
+def _unpack(root: _Root, packed: Mapping[str, Any]) -> None:
     root.tree.adopt([Directory(**d) for d in packed["directories"]])
     for held in packed["runs"]:
         history = History(
