@@ -216,7 +216,9 @@ def test_a_part_of_the_loss_that_rises_while_the_metric_gains_does_not_diverge()
     part = np.concatenate(([0.27, 0.33, 0.43], np.full(37, 0.54))) * noise(40, 0.01)
     gains = np.linspace(0.0, 0.4, 40)
     assert say(detect, RULE, value=part).status is Status.BREACH
-    assert say(detect, RULE, value=part, metric=gains).status is Status.OK
+    assert say(detect, RULE, value=part, metric=gains).status is Status.UNKNOWN
+    explodes = 0.27 * 1.15 ** np.arange(40.0)
+    assert say(detect, RULE, value=explodes, metric=gains).status is Status.BREACH
     assert say(detect, RULE, value=part, metric=gains[::-1]).status is Status.BREACH
 
 
@@ -252,3 +254,11 @@ def test_a_loss_that_stays_far_up_in_wild_noise_is_not_said_to_be_over(seed):
     assert all(v.status is not Status.OK for n, v in said.items() if n > fired)
     back = looks(detect, RULE, value=np.concatenate((value, np.full(10, 0.7))))
     assert back[max(back)].status is Status.OK
+
+
+def test_the_way_back_lies_before_the_onset():
+    train = np.concatenate((2 * 0.97 ** np.arange(60), 0.33 * 1.1 ** np.arange(40)))
+    val = 1.5 * 0.99 ** np.arange(100)  # goes on falling
+    found = say(detect, RULE, value=train, val=val)
+    assert found.status is Status.BREACH
+    assert found.best <= found.onset <= 66

@@ -16,7 +16,7 @@ def test_an_accuracy_that_never_moves_is_found_at_the_sixth_evaluation():
     assert [n for n, v in said.items() if v.status is Status.BREACH] == [*range(6, 13)]
     found = said[12]
     assert (found.severity, found.onset, found.advice) == (Severity.WARNING, 1, "frozen")
-    assert "exactly 0.57409 at each of 12 evaluations" in found.reason
+    assert "each evaluation since step 1 gives exactly 0.57409" in found.reason
 
 
 @pytest.mark.parametrize("top", [1.0, 100.0])
@@ -47,12 +47,26 @@ def test_what_moves_has_climbed_is_perfect_or_never_met_says_nothing(value):
     assert say(detect, RULE, value=value).status is not Status.BREACH
 
 
-def test_an_error_and_the_metrics_of_agents_are_left_alone():
-    window = window_of(np.full(20, 0.3))
-    error = Inputs({"value": window}, better={"value": Better.LOWER})
-    assert detect(error, RULE, 0.0).status is not Status.BREACH
-    agent = Inputs({"value": window}, RunFacts(reinforcement=True))
+def lower(value):
+    return detect(Inputs({"value": window_of(value)}, better={"value": Better.LOWER}), RULE, 0.0)
+
+
+def test_an_error_or_a_loss_that_never_moves_is_found_but_for_all_wrong():
+    assert lower([0.3] * 20).status is Status.BREACH
+    assert lower([0.9, 0.7, 0.5, 0.4, *[0.3] * 20]).status is Status.OK  # it came down to there
+    for nothing in (0.0, 1.0, 100.0):  # an error rate of all, as at the start of speech
+        assert lower([nothing] * 20).status is Status.OK
+
+
+def test_the_metrics_of_agents_are_left_alone():
+    agent = Inputs({"value": window_of(np.full(20, 0.3))}, RunFacts(reinforcement=True))
     assert detect(agent, RULE, 0.0).status is Status.OK
+
+
+def test_an_accuracy_that_stays_for_long_is_told_though_the_loss_falls():
+    value, val = np.full(60, 0.574), 2.3 * 0.97 ** np.arange(60)
+    said = looks(detect, RULE, value=value, val=val)
+    assert next(n for n, v in said.items() if v.status is Status.BREACH) == 24
 
 
 def test_few_examples_that_have_not_changed_sides_yet_say_nothing_while_the_loss_falls():

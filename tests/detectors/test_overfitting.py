@@ -207,3 +207,14 @@ def test_a_part_of_the_loss_is_judged_by_what_the_metric_did_meanwhile(parts, lo
     windows = {"val": window_of(val), "train": window_of(train), "metric": window_of(metric)}
     inputs = Inputs(windows, RunFacts(parts=parts), {"metric": Better.HIGHER})
     assert detect(inputs, RULE, 0.0).severity is severity
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("level", [0.05, 0.4, 0.6])
+def test_an_accuracy_that_drops_at_once_and_stays_down_is_found(level, seed):
+    rng = np.random.default_rng(seed)
+    val = np.concatenate((0.8 - 0.7 * np.exp(-np.arange(25) / 5), np.full(25, level)))
+    train = np.exp(-np.linspace(0, 3, 50))
+    said = detect(higher(val=val + rng.normal(0, 0.005, 50), train=train), RULE, 0.0)
+    assert said.status is Status.BREACH
+    assert said.best <= 26

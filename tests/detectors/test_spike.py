@@ -193,3 +193,11 @@ def test_a_needle_that_takes_two_points_to_rise_is_found():
     value = 0.4 * noise(60, 0.12, 4)
     assert say(detect, RULE, value=[*value, 1.17, 2.23]).status is Status.BREACH
     assert say(detect, RULE, value=[*value, 1.17, 2.23, 0.4]).status is Status.OK
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_level_that_is_kept_is_not_said_to_be_over(seed):
+    value = descent(300, seed)
+    value[200:] *= 6
+    for n in range(202, 224):
+        assert say(detect, RULE, value=value[:n]).status is not Status.OK

@@ -17,13 +17,12 @@ def test_a_loss_that_is_zero_from_its_second_point_on_is_found():
     assert fired[0] == 15
     found = said[fired[0]]
     assert (found.severity, found.onset, found.advice) == (Severity.INFO, 2, "vanished")
-    assert "is exactly 0 since step 2" in found.reason
+    assert "has been exactly 0 since step 2" in found.reason
 
 
 @pytest.mark.parametrize(
     "value",
     [
-        np.zeros(40),  # never was anything: a part that does not apply
         2 * 0.5 ** np.arange(60.0),
         np.where(np.arange(60) % 3 == 0, 0.1, 0.0),  # a margin that most batches meet
         np.concatenate((np.linspace(1, 0, 20), -np.ones(20))),
@@ -42,6 +41,13 @@ def test_the_loss_of_a_discriminator_that_has_won_is_found(seed):
     assert (found.status, found.advice) == (Status.BREACH, "vanished_opponent")
     even = detect(Inputs({"value": window_of(value[:60])}), ADVERSARY, 0.0)
     assert even.status is not Status.BREACH
+
+
+def test_a_loss_that_never_was_anything_is_told_but_for_a_part_of_one():
+    window = window_of(np.zeros(40))
+    assert detect(Inputs({"value": window}), NOTHING, 0.0).onset == 1
+    part = Inputs({"value": window}, RunFacts(parts=True))
+    assert detect(part, NOTHING, 0.0).status is Status.OK
 
 
 def test_the_losses_of_agents_may_be_zero_by_construction():

@@ -34,7 +34,8 @@ AGREED = 0.5  # of the factor, where validation rose as well, or all that was le
 DEEP = -100.0  # times its first value, for a loss without a lower bound ...
 FASTER = 1.5  # ... and times the fall of the third before
 BACK, NEAR = 8, 0.1  # points that are so near to its start: what was learned is lost
-GAINS = 3  # evaluations of a metric, each better than all before
+GAINS = 3  # evaluations of a metric, each better than all before, which excuse a rise ...
+EXCUSED = 3.0  # ... to less than so many times the best
 CLEAN = 0.05  # of a rise: the most that so short a curve may have stepped up before it
 LONG = 64  # points: more are judged as batches; a spike may last some of them
 
@@ -123,8 +124,8 @@ def detect(inputs: Inputs, params: Divergence, now: WallTime) -> Verdict:
     if start - base < params.descent * rise and rise < max(level, abs(start)):
         return OK
     near = min(0.1 * rise, 2 * error + 0.02 * level)
-    if _metric_gains(inputs, left):
-        return OK
+    if smooth[-1] < EXCUSED * base and _metric_gains(inputs, left):
+        return UNKNOWN
     return _finding(inputs, step, value, smooth, width, near)
 
 
@@ -284,9 +285,11 @@ def _finding(
     onset = int(step[began])
     lowest = value[low : low + width]
     best, best_value = int(step[low + int(lowest.argmin())]), float(lowest.min())
-    val = inputs.get("val")
-    if val is not None and math.isfinite(val.extremes.low):
-        best, best_value = val.extremes.low_step, val.extremes.low
+    if (val := inputs.get("val")) is not None:
+        at, said = val.finite_curve
+        if seen := int(np.searchsorted(at, onset, "right")):  # what came later is no way back
+            lowest = said[:seen]
+            best, best_value = int(at[int(lowest.argmin())]), float(lowest.min())
     now, base = float(smooth[-1]), float(smooth[low])
     factor = f", {times(now / base)} times as high" if base > 0 else ""
     return Verdict(

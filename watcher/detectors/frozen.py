@@ -21,6 +21,7 @@ from watcher.model import OK, UNKNOWN, Better, Severity, Status, Verdict, WallTi
 SAME = 1e-6  # of the value: a difference that is rounding
 TOP = 0.9  # of 1, or of 100 %: above it a good model may fail on the same few examples each time
 LEARNS = 0.01  # of its level: a validation loss that falls by more says that it learns
+FEW = 4  # times ``least``: evaluations for which that holds
 FIRST = 2  # evaluations that may differ: before any training, and the one after
 
 
@@ -42,35 +43,40 @@ class Frozen:
 @detector("frozen", Frozen, optional=("val",))
 @np.errstate(over="ignore", invalid="ignore")  # absurd scales give no finding, no noise
 def detect(inputs: Inputs, params: Frozen, now: WallTime) -> Verdict:
-    """Breach while a metric that should rise is what it was from the first, or fell to.
+    """Breach while a metric, or a loss, is what it was from the first, or got worse to.
 
     UNKNOWN while the validation loss ``val`` falls: of few examples none may have changed sides.
     """
     window = inputs["value"]
     if inputs.run.adversarial or inputs.run.reinforcement:
         return OK
-    if inputs.better.get("value") is Better.LOWER or len(window) < params.least:
+    if len(window) < params.least:
         return UNKNOWN
-    level = window.last_value
+    level, lower = window.last_value, inputs.better.get("value") is Better.LOWER
     if not (abs(window.value[-params.least :] - level) <= SAME * abs(level)).all():
         return OK
     top = 1.0 if level <= 1 else 100.0
-    if not 0 < level < TOP * top:
+    if level == 0 or (level in (1, 100) if lower else not level < TOP * top):
         return OK
     step, value = finite(window)
     other = np.flatnonzero(abs(value - level) > SAME * abs(level))
     since = int(other[-1]) + 1 if len(other) else 0
     same = len(value) - since
-    climbed = since > FIRST and float(value[:since].min()) < level
-    if climbed or same < max(params.least, params.part * len(value)):
+    was = value[:since]
+    gained = since > FIRST and (was.max() > level if lower else was.min() < level)
+    if gained or same < max(params.least, params.part * len(value)):
         return OK
     val = inputs.get("val")
-    if val is not None and falls_since(val, int(step[since]), LEARNS):
+    if (
+        val is not None
+        and same < FEW * params.least
+        and falls_since(val, int(step[since]), LEARNS)
+    ):
         return UNKNOWN
     return Verdict(
         Status.BREACH,
-        reason=f"the validation metric has been exactly {level:.6g} at each of {same} evaluations"
-        f" since step {int(step[since])}: the model always gives the same answer",
+        reason=f"each evaluation since step {int(step[since])} gives exactly {level:.6g}:"
+        " the model always has the same answer",
         onset=int(step[since]),
         value=level,
         severity=Severity.WARNING,

@@ -67,6 +67,7 @@ class Course(enum.Enum):
 
 
 LEARNED = 0.5  # of its first loss: training that has come down so far has begun to fit
+SUDDEN, DOWN = 0.2, 8  # of its best, and evaluations that have lost so much: no trend is needed
 PERCENT = 20.0  # what is as high and never above 100 may be one
 LEAST_DESCENT = 0.05  # of the level: what fell by less is measured as if it had fallen by this
 
@@ -141,6 +142,8 @@ def _drop(
     """
     if best + max(params.patience, FEW) >= len(lacking) or high <= 0:
         return None
+    if float(lacking[-DOWN:].min() - lacking[best]) > SUDDEN * high:
+        return (mean(lacking[-DOWN:]) - float(lacking[best])) / high
     rise = _rise(lacking, best, course, params)
     if rise is None or rise <= params.least_drop * high:
         return None

@@ -200,15 +200,15 @@ def detect(inputs: Inputs, params: Spike, now: WallTime) -> Verdict:
     if len(value) < params.few + 1:
         return UNKNOWN
     before, recent = value[-params.context - params.lasts : -params.lasts], value[-params.lasts :]
+    kept = len(before) > 0 and recent.min() > before[: len(before) // 2].max()
     if len(before) == 0 or recent.max() <= _lately(before).max():
-        kept = len(before) and recent.min() > before[: params.context // 2].max()
         return UNKNOWN if kept else OK
     found = _newest(step, value, inputs.get("lr"), params)
     if found is None:
-        return OK
+        return UNKNOWN if kept else OK
     before = value[max(0, found - params.context) : found]
     if len(value) > found + 1 and value[-1] <= _usual(before):
-        return OK
+        return UNKNOWN if kept else OK
     return _finding(step, value, found, median(_lately(before)))
 
 

@@ -37,7 +37,7 @@ class Vanished:
 @detector("vanished", Vanished)
 @np.errstate(over="ignore", invalid="ignore")  # absurd scales give no finding, no noise
 def detect(inputs: Inputs, params: Vanished, now: WallTime) -> Verdict:
-    """Breach while a loss that began above zero stays at no more than ``part`` of it.
+    """Breach while a loss stays at no more than ``part`` of what it began with.
 
     The losses of reinforcement learning, which may be zero by construction, and those that go
     below zero are left alone.
@@ -52,18 +52,19 @@ def detect(inputs: Inputs, params: Vanished, now: WallTime) -> Verdict:
         return UNKNOWN
     began = median(value[:EARLY]) if params.part > 0 else float(value[:EARLY].max())
     most = params.part * began
-    if not began > 0 or value[-1] > most:
+    never = params.part <= 0 and not inputs.run.parts  # a part of a loss may not apply at all
+    if not (began > 0 or never) or value[-1] > most:
         return OK
     last = value[-max(params.least, len(value) // 4) :]
     if (median(last) if params.part > 0 else float(last.max())) > most:
         return OK
     above = np.flatnonzero(value > most)
-    since = int(above[-1]) + 1 if params.part <= 0 else len(value) - len(last)
+    since = len(value) - len(last) if params.part > 0 else int(above[-1]) + 1 if len(above) else 0
     left = median(last)
-    said = f"is down from {began:.3g} to {left:.2g}" if left > 0 else "is exactly 0"
+    said = f"is down from {began:.3g} to {left:.2g}" if left > 0 else "has been exactly 0"
     return Verdict(
         Status.BREACH,
-        reason=f"the loss {said} since step {int(step[since])}, over {len(value) - since} points",
+        reason=f"the loss {said} since step {int(step[since])}",
         onset=int(step[since]),
         value=float(value[-1]),
         severity=Severity.INFO,
