@@ -71,7 +71,7 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_scan_finds_and_exits_with_one(logs: Path) -> None:
     done = cli("scan", logs)
     assert (done.returncode, done.stderr) == (1, "")
-    assert "nan: LossNaN, since step 60" in done.stdout
+    assert "nan: LossNaN of train/loss, since step 60" in done.stdout
     assert cli("scan", logs / "fine").returncode == 0
     assert "LossNaN" in cli("scan", next((logs / "nan").iterdir())).stdout
 

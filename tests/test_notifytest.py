@@ -55,7 +55,10 @@ def test_slack_gets_a_message_with_a_chart(tmp_path: Path) -> None:
         slack.faults.append(Fault("error", name="invalid_auth"))
         outcome = send_test(config, "x", NOW, "t")
         assert outcome.code == 1
-        assert "put a new one into the token file; correct [receivers.x] in" in outcome.said
+        assert (
+            "put a new one into the token file and restart; correct [receivers.x] in"
+            in outcome.said
+        )
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,14 @@ from watcher.watched import Watched
 
 _SIDES = {Role.TRAIN_LOSS: Role.VAL_LOSS, Role.VAL_LOSS: Role.TRAIN_LOSS}
 
+_NAMES = {Role.TRAIN_LOSS: "training loss", Role.VAL_LOSS: "validation loss"}
 _METRICS = {Role.TRAIN_METRIC, Role.VAL_METRIC}
 
 
 def picture(run: Watched, alert: Alert) -> bytes | None:
     """Draw an alert as a PNG: its own series, the loss's other side, the learning rate beneath.
 
-    Beneath a metric is the training loss that it is compared with. None if there is nothing to
+    Beneath a metric is the loss that it is compared with. None if there is nothing to
     draw: the rule looks at no series, or they are not held any more.
     """
     if alert.attempt != run.attempt:
@@ -31,9 +32,10 @@ def _beneath(run: Watched, alert: Alert) -> tuple[str, CurveLike] | None:
     """Choose what explains the curves but has a scale of its own."""
     rates = [w for w in _of_role(run, Role.LEARNING_RATE).values() if len(w)]
     looked_at = _looked_at(run, alert)
-    losses = [w for tag, w in looked_at.items() if _is_loss(run, tag) and len(w)]
+    losses = [tag for tag, w in looked_at.items() if _is_loss(run, tag) and len(w)]
     if losses and _is_metric(run, next(iter(looked_at))):
-        return "training loss", losses[0].curve
+        side = _NAMES[run.assigned[losses[0]].role]
+        return side, looked_at[losses[0]].curve
     return ("learning rate", rates[0].curve) if rates else None
 
 

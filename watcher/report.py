@@ -15,8 +15,8 @@ from watcher.agreement import Labelled, agreement
 from watcher.api import Survey, survey, survey_of
 from watcher.converged import converged
 from watcher.errors import InvalidInput, Problem, WatcherError
-from watcher.model import Alert, Role, Rule, WallTime
-from watcher.notify.message import as_json, number, steps
+from watcher.model import Role, Rule, WallTime
+from watcher.notify.message import as_json, clean, number, place, steps, subject
 from watcher.pipeline import Plan
 from watcher.rules import default_rules, load_pack, pack_files
 
@@ -65,12 +65,17 @@ def as_jsonl(found: Survey) -> Iterator[str]:
 
 def as_text(found: Survey) -> Iterator[str]:
     """One line an alert, then one line that counts."""
+    several = len({run.key.root for run in found.runs}) > 1
     for alert in found.alerts:
         at = steps(alert)
         state = "" if alert.state.value == "firing" else f" ({alert.state.value})"
+        where = place(alert)
+        if several and alert.run != ".":
+            where = f"{clean(alert.root)}/{where}"
+        about = f" of {tag}" if (tag := subject(alert)) else ""
         yield (
-            f"{alert.severity.value:<8} {_run(alert)}: {alert.alert}{state}"
-            f"{', ' + at if at else ''}: {alert.reason}"
+            f"{alert.severity.value:<8} {where}: {alert.alert}{about}{state}"
+            f"{', ' + at if at else ''}: {clean(alert.reason)}"
         )
     kinds = Counter(a.detector for a in found.alerts)
     said = ", ".join(f"{n} {name}" for name, n in kinds.most_common()) or "nothing to say"
@@ -80,10 +85,6 @@ def as_text(found: Survey) -> Iterator[str]:
 
 def _many(count: int, thing: str) -> str:
     return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
-
-
-def _run(alert: Alert) -> str:
-    return f"{alert.run} (attempt {alert.attempt + 1})" if alert.attempt else alert.run
 
 
 def against_labels(found: Survey, table: Sequence[Labelled]) -> Iterator[str]:

@@ -16,7 +16,9 @@ def test_one_line_an_alert() -> None:
     stream = io.StringIO()
     Console(stream).send(a_notice(an_alert("A"), an_alert("B")), None, ())
     first, second = stream.getvalue().splitlines()
-    assert first.startswith("CRITICAL  vision/resnet50  A  since step 800, best step 790 (0.2314)")
+    assert first.startswith(
+        "CRITICAL  vision/resnet50  A  train/loss  since step 800, best step 790 (0.2314)"
+    )
     assert "  B  " in second
 
 

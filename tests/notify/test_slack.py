@@ -198,7 +198,9 @@ def test_a_slack_that_nobody_listens_for_is_worth_a_retry_and_nothing_arrived(bo
 
 
 def test_the_next_step_is_named(fake: FakeSlack, bot: Slack) -> None:
-    assert "put a new one into the token file" in str(failure(replace(bot, token="xoxb-wrong")))
+    assert "put a new one into the token file and restart" in str(
+        failure(replace(bot, token="xoxb-wrong"))
+    )
     assert "invite the bot" in str(failure(replace(bot, channel="C9")))
 
 

@@ -69,7 +69,8 @@ def pinned(window: Window, least: float, points: int) -> Verdict | None:
     means = "nothing is learned" if classes is None else named(classes)
     return Verdict(  # any checkpoint is as good
         Status.BREACH,
-        reason=f"the loss has been {level:.6g} at each of {len(value) - since} points: {means}",
+        reason=f"the loss is exactly {level:.6g} at each point since step {int(step[since])}:"
+        f" {means}",
         onset=int(step[since]),
         value=level,
         severity=Severity.WARNING,

@@ -119,7 +119,9 @@ def detect(inputs: Inputs, params: Overfitting, now: WallTime) -> Verdict:
         return OK
     if inputs.run.parts and _metric_gain(inputs, int(step[best])) > params.part_gain:
         return OK
-    return _finding(inputs, rise / max(level_of(value), 1e-300), after, course, params)
+    # single points stand out, the last as well: what is said is what the last few have risen by
+    over = max(rise, mean(value[-max(2, after // 5) :]) - float(value[best]))
+    return _finding(inputs, over / max(level_of(value), 1e-300), after, course, params)
 
 
 def _lacking(value: Floats) -> Floats:

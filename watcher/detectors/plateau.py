@@ -117,7 +117,6 @@ def _never_moved(rest: Rest, window: Window, train: Window, params: Plateau) -> 
 def _finding(inputs: Inputs, rest: Rest, *, learning: bool, sure: bool) -> Verdict:
     low = inputs["value"].extremes
     said = f"no improvement since step {rest.since}: level at {rest.level:.4g}"
-    said += f" for {rest.points} points, best {low.low:.4g} at step {low.low_step}"
     said += "; training loss still falls" if learning else ""
     return Verdict(
         Status.BREACH,

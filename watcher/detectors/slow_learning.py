@@ -218,7 +218,7 @@ def _finding(
     low = window.extremes
     lost = 1 - level / start
     moved = f"fell by {lost:.1%}" if lost > 0.0005 else "has not fallen"
-    said = f"the loss {moved} over {len(window)} points, {start:.4g} to {level:.4g}"
+    said = f"the loss {moved} over {window.count} points, {start:.4g} to {level:.4g}"
     if classes is not None:
         said += f": it stays at {named(classes)}"
     return Verdict(

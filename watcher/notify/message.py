@@ -87,6 +87,11 @@ def place(alert: Alert) -> str:
     return f"{run} (attempt {alert.attempt + 1})" if alert.attempt else run
 
 
+def subject(alert: Alert) -> str:
+    """Name the series that an alert is about; "" if it is about none."""
+    return clip(next(iter(alert.inputs.values()), ""), _NAME_LIMIT)
+
+
 def word(alert: Alert) -> str:
     """Say in a word how the alert stands: its severity while it fires, else how it closed."""
     return _CLOSED_WORDS.get(alert.state, alert.severity.value)
@@ -195,9 +200,11 @@ def _text(value: int | None) -> str:
 def plain(alert: Alert) -> str:
     """Return an alert as one line without control characters."""
     at = steps(alert)
-    parts = [word(alert).upper(), place(alert), clip(alert.alert, _NAME_LIMIT)]
+    parts = [word(alert).upper(), place(alert), clip(alert.alert, _NAME_LIMIT), subject(alert)]
     said = clip(alert.reason, _REASON_LIMIT) or summary(alert)
-    return "  ".join(parts) + (f"  {at}" if at else "") + (f": {said}" if said else "")
+    return (
+        "  ".join(filter(None, parts)) + (f"  {at}" if at else "") + (f": {said}" if said else "")
+    )
 
 
 def plain_notice(notice: Notice) -> str:

@@ -199,11 +199,14 @@ def _bugs_put_off(notice: Notice) -> Iterator[None]:
 
 
 def _merged(shown: tuple[Alert, ...], news: tuple[Alert, ...]) -> tuple[Alert, ...]:
-    """Return what the first message should show: its own alerts, as they are now."""
+    """Return what the first message should show: its own alerts, as they are now.
+
+    One that fires again, from a later step on, takes the place of the one that was over.
+    """
     if not shown:
         return news
-    now = {alert.fingerprint: alert for alert in news}
-    return tuple(now.get(alert.fingerprint, alert) for alert in shown)
+    now = {alert.slot: alert for alert in news}
+    return tuple({alert.slot: now.get(alert.slot, alert) for alert in shown}.values())
 
 
 def _look_up(item: Owed, notifier: Notifier) -> Receipt | None:

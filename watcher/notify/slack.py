@@ -55,10 +55,10 @@ _TOO_RICH = frozenset(
     {"invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long", "msg_too_long"}
 )
 _NEXT_STEP = {
-    "invalid_auth": "the bot token is not valid; put a new one into the token file",
-    "not_authed": "there is no bot token; put one into the token file",
+    "invalid_auth": "the bot token is not valid; put a new one into the token file and restart",
+    "not_authed": "there is no bot token; put one into the token file and restart",
     "token_revoked": "the bot token was revoked; install the app again",
-    "token_expired": "the bot token expired; put a new one into the token file",
+    "token_expired": "the bot token expired; put a new one into the token file and restart",
     "account_inactive": "the bot was removed; install the app again",
     "channel_not_found": "no such channel, or a private one; give its id and invite the bot",
     "not_in_channel": "the bot is not in the channel; invite it",
@@ -114,7 +114,7 @@ class Slack:
         if thread is None or "ts" not in thread:  # or of what this receiver was before
             answer = self._post(notice, message, self.channel)
             return _receipt(notice, str(answer["channel"]), answer)
-        if any(not alert.open for alert in notice.alerts):
+        if {alert.fingerprint for alert in notice.alerts} & {alert.fingerprint for alert in shown}:
             self._edit(notice, thread, shown)
         loud = any(reason in notice.reason for reason in (FIRST, LOUDER))
         self._post(
