@@ -34,8 +34,8 @@ _texts = st.text(max_size=40) | st.text("<!@#*_`~|>&{}\x1b\r\n‮\udcff", max_si
 
 def test_a_line_says_what_where_since_when_and_where_to_go_back_to() -> None:
     assert plain(an_alert()) == (
-        "CRITICAL  vision/resnet50  LossIsNaN  train/loss  since step 800, best step 790 (0.2314): "
-        "train/loss became NaN at step 800 and stayed so for 3 points"
+        "CRITICAL  vision/resnet50  LossIsNaN  train/loss  since step 800, best step 790 (0.2314)"
+        ": train/loss became NaN at step 800 and stayed so for 3 points"
     )
 
 
