@@ -238,6 +238,7 @@ def test_alerts_of_rules_in_shadow_are_told_apart_and_not_counted(tmp_path: Path
     status = cli("status", "-c", config).stdout
     assert "alerts: 0 firing, 1 in shadow" in status
     assert "/logs: 1 run\n" in status
+    assert status.startswith("NOT RUNNING: this is what the service left; start it\n")
     assert json.loads(cli("alerts", "-c", config, "--format", "json").stdout)[0]["shadow"]
 
 

@@ -102,6 +102,10 @@ class Service:
         shown = subprocess.run(command, capture_output=True, text=True, check=False)
         return {(a["run"], a["alert"]): a["state"] for a in json.loads(shown.stdout)}
 
+    def status(self) -> str:
+        command = [*WATCHER, "status", "-c", str(self.home / "config.toml")]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
 
 @pytest.fixture
 def service(tmp_path):
@@ -175,6 +179,21 @@ def test_a_second_service_on_the_same_state_is_refused(service):
     assert "in use by another watcher" in second.stderr
     assert len(second.stderr.splitlines()) == 1
     assert service.stop(signal.SIGINT) == 0
+
+
+def test_the_status_tells_a_service_that_runs_and_a_root_that_is_gone(service):
+    service.train("a", 20, nan_from=12)
+    service.wait(lambda: service.said("CRITICAL", "NaN"))
+    assert "NOT RUNNING" not in service.status()
+    logs = service.home / "logs"
+    logs.rename(service.home / "elsewhere")
+    service.wait(lambda: service.said("root unreachable", str(logs)))
+    service.wait(lambda: "UNREACHABLE" in service.status())
+    (service.home / "elsewhere").rename(logs)
+    service.wait(lambda: service.said("root read again"))
+    service.wait(lambda: "UNREACHABLE" not in service.status())
+    assert service.stop(signal.SIGTERM) == 0
+    assert service.status().startswith("NOT RUNNING")
 
 
 def test_a_broken_pack_leaves_the_last_good_rules_in_force(service):

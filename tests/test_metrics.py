@@ -209,6 +209,17 @@ def test_damage_and_a_root_that_goes_away_show(house: House) -> None:
     assert house.ask("/healthz").body.startswith(f"ok\nroot '{root}' unreachable: ")
 
 
+def test_a_reload_that_is_refused_shows_until_one_is_taken(house: House) -> None:
+    pack = next(path for path in house.logs.parent.iterdir() if path.name == "pack.yaml")
+    assert house.value("watcher_config_last_reload_successful") == 1
+    pack.write_text(PACK.replace("detector: threshold", "detector: treshold"))
+    house.service.reload()
+    assert house.value("watcher_config_last_reload_successful") == 0
+    pack.write_text(PACK)
+    house.service.reload()
+    assert house.value("watcher_config_last_reload_successful") == 1
+
+
 def test_a_root_whose_name_is_not_utf8_can_be_told(tmp_path: Path, stack: ExitStack) -> None:
     house = House(tmp_path, stack)
     name = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")

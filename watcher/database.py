@@ -20,6 +20,7 @@ from watcher.errors import StoreError
 DATABASE = "watcher.db"
 BUSY_TIMEOUT = 10.0  # seconds to wait for the other process' transaction
 _WAL_PAUSE = 0.01  # seconds between tries to turn to WAL mode
+_LOCK_TRIES, _LOCK_PAUSE = 5, 0.05  # seconds between tries to hold the state directory
 
 Migration = tuple[str, ...]  # statements; never edit one that was released, add another
 MIGRATIONS: tuple[Migration, ...] = (
@@ -166,15 +167,40 @@ def exclusive(state_dir: Path) -> Iterator[None]:
         _make_private(path)
         held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _locked(held):
             raise StoreError(
                 f"{state_dir}: in use by another watcher; stop it or set another state_dir"
-            ) from None
+            )
         yield
     finally:
         os.close(held)
+
+
+def _locked(held: int) -> bool:
+    """Lock a file; whoever only asks whether it is locked lets go of it at once."""
+    for _ in range(_LOCK_TRIES):
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_LOCK_PAUSE)
+        else:
+            return True
+    return False
+
+
+def in_use(state_dir: Path) -> bool:
+    """Whether a service holds the state directory."""
+    try:
+        asked = os.open(state_dir / "watcher.lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(asked, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(asked)
+    return False
 
 
 # -------------------------------------------------------------------- connecting

@@ -118,7 +118,11 @@ class Engine:
         with self._lock:
             began = self._clock.monotonic()
             now = self._clock.now()
-            root.unreachable = poll.unreachable.get(root.path, "")
+            before, root.unreachable = root.unreachable, poll.unreachable.get(root.path, "")
+            if root.unreachable and not before:
+                log.warning("root unreachable root=%r why=%r", root.path, root.unreachable)
+            elif before and not root.unreachable:
+                log.info("root read again root=%r", root.path)
             outcome = tick(root.state, poll, self.plan, now)
             self.tally.took(outcome.transitions)
             root.wanted |= outcome.wanted

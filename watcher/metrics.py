@@ -56,6 +56,7 @@ class Seen:
     outcomes: Mapping[str, Counter[str]]
     signs: Mapping[str, float]
     ailing: Callable[[], str]
+    reloaded: Callable[[], bool]
 
 
 def exposition(seen: Seen) -> Callable[[], bytes]:
@@ -107,6 +108,12 @@ class _Service(Collector):
             "1 while every job gives signs of life; a hung mount alone does not make it 0.",
             (),
             [((), not seen.ailing())],
+        )
+        yield _gauge(
+            "config_last_reload_successful",
+            "0 while the files of config or rules are refused, and the last good ones in force.",
+            (),
+            [((), seen.reloaded())],
         )
         yield _gauge(
             "sign_of_life_age_seconds",

@@ -86,6 +86,7 @@ class Service:
         self.engine = engine
         self.stopping = threading.Event()
         self.trouble: Counter[tuple[str, str]] = Counter()  # scheduler events, by job and kind
+        self.reloaded = True  # the files of config and rules are those in force
         self._config_path = config_path
         self._store = store
         self._clock = clock
@@ -325,6 +326,7 @@ class Service:
         """
         with self._reloading:
             self._files = _mtimes(self.config, self._config_path)
+            self.reloaded = False
             try:
                 fresh = load_config(self._config_path) if self._config_path else self.config
                 plan = plan_of(fresh, self.engine.plan.version + 1)
@@ -340,6 +342,7 @@ class Service:
                 log.error("not reloaded, restart the service to change %s", ", ".join(fixed))
                 return
             self.engine.plan, self.engine.routes, self.config = plan, fresh.routes, fresh
+            self.reloaded = True
             self._files = _mtimes(self.config, self._config_path)
             log.info("reloaded rules=%d", len(plan.rules))
             if fresh.without_shipped:
@@ -378,6 +381,7 @@ class Service:
                 self._outcomes,
                 self._alive,
                 self.ailing,
+                lambda: self.reloaded,
             )
         )
         pages = {"/metrics": lambda: (200, CONTENT_TYPE, page()), "/healthz": self._health}

@@ -16,9 +16,11 @@ from typing import Any
 
 from watcher.clock import SystemClock
 from watcher.config import Config, load_config
+from watcher.database import in_use
 from watcher.errors import WatcherError
 from watcher.model import Alert, AlertState, RunState, WallTime
 from watcher.notify.message import as_json, clean, plain
+from watcher.pipeline import ROOT_RULE
 from watcher.records import RunRow
 from watcher.routing import Silence, silenced
 from watcher.store import Store
@@ -37,7 +39,7 @@ def page(what: str, config: Path | None, *, as_json: bool) -> tuple[list[str], i
             return _alerts(store, as_json)
         if what == "runs":
             return _runs(store, as_json), 0
-        return _status(store, found.listen, as_json), 0
+        return _status(store, found, as_json), 0
 
 
 def writable(config: Path | None) -> Store:
@@ -137,18 +139,24 @@ def _run_lines(rows: list[RunRow], now: WallTime) -> Iterator[str]:
         yield f"{row.state.value:<9} {row.run.run}{tries}, last bytes {_ago(now - row.last_seen)}"
 
 
-def _status(store: Store, listen: str, wanted_json: bool) -> list[str]:
+def _status(store: Store, config: Config, wanted_json: bool) -> list[str]:
     saved, deliveries, dead = store.load(), store.counts(), store.list_dead()
     states = Counter(row.state for row in saved.runs.values())
     roots = Counter(key.root for key in saved.runs)
     firing = store.list_alerts(AlertState.FIRING)
-    metrics = f"http://{listen}/metrics" if listen else ""
+    metrics = f"http://{config.listen}/metrics" if config.listen else ""
+    running = in_use(Path(config.state_dir))
+    lost = {a.root: a.reason for a in firing if a.slot.rule == ROOT_RULE.id}
+    for root in lost:
+        roots.setdefault(root, 0)
     if wanted_json:
         return [
             json.dumps(
                 {
+                    "running": running,
                     "last_tick": saved.tick_at,
                     "roots": {clean(root): n for root, n in roots.items()},
+                    "unreachable": {clean(root): clean(why) for root, why in lost.items()},
                     "runs": {state.value: states.get(state, 0) for state in RunState},
                     "firing": sum(not a.shadow for a in firing),
                     "metrics": metrics,
@@ -173,11 +181,14 @@ def _status(store: Store, listen: str, wanted_json: bool) -> list[str]:
         ]
     now = SystemClock().now()
     tick = "none yet" if saved.tick_at is None else _ago(now - saved.tick_at)
-    lines = [f"last change seen: {tick}"]
-    lines += [f"root {clean(root)}: {n} run{'s' * (n != 1)}" for root, n in sorted(roots.items())]
+    lines = [] if running else ["NOT RUNNING: this is what the service left; start it"]
+    lines.append(f"last change seen: {tick}")
+    for root, n in sorted(roots.items()):
+        gone = f", UNREACHABLE: {clean(lost[root])}" if root in lost else ""
+        lines.append(f"root {clean(root)}: {n} run{'s' * (n != 1)}{gone}")
     lines.append("runs: " + (", ".join(f"{n} {s.value}" for s, n in states.items()) or "none"))
     lines.append(f"alerts: {_count(firing)}")
-    lines += [f"metrics: {metrics}"] if metrics else []
+    lines += [f"metrics: {metrics}"] if metrics and running else []
     for d in deliveries:
         trouble = f"; failing {d.failures} times: {d.error}" if d.failures else ""
         last = "" if d.sent_at is None else f", the last {_ago(now - d.sent_at)}"
