@@ -18,6 +18,7 @@ SUNK = 8  # points at chance level, after a fall to there
 NEAR_CHANCE = 0.002  # of ln(k)
 PINNED = 1e-5  # of the level: batches alone make a loss that is learned vary by more
 PINNED_AT_CHANCE = 1e-4
+LOST = 0.8  # of the level: a loss that was lower once
 
 
 def faded(window: Window, norm: Window | None, least: float) -> Verdict | None:
@@ -61,6 +62,8 @@ def pinned(window: Window, least: float, points: int) -> Verdict | None:
     if level < (1 - least) * float(value[0]):
         return None  # it came down to there
     classes = at_chance(level, PINNED_AT_CHANCE)
+    if classes is None and window.extremes.low < LOST * level:
+        return None  # it had learned: that is another fault
     margin = PINNED if classes is None else PINNED_AT_CHANCE
     others = np.flatnonzero(abs(value - level) > margin * level)
     since = int(others[-1]) + 1 if len(others) else 0
