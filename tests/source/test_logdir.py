@@ -156,10 +156,10 @@ def test_r10_points_a_poll_are_bounded_and_each_run_has_its_turn(tmp_path: Path)
 def test_r10_run_directories_first_read_in_one_poll_are_bounded(tmp_path: Path) -> None:
     for i in range(7):
         GrowingFile(tmp_path / f"r{i}").scalars("a", range(2))
-    logdir = Logdir([tmp_path], SourceOptions(points_per_poll=15_000))
+    logdir = Logdir([tmp_path], SourceOptions(points_per_poll=60_000))
     assert [len(logdir.poll(NOW + i).batches) for i in range(4)] == [3, 3, 1, 0]
     assert not logdir.behind
-    held = Logdir([tmp_path], SourceOptions(points_per_poll=15_000))
+    held = Logdir([tmp_path], SourceOptions(points_per_poll=60_000))
     held.restore(logdir.snapshot())
     held.poll(NOW + 5)
     assert not held.behind

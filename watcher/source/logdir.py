@@ -45,7 +45,7 @@ _HOT_FOR = 300.0
 _REST = 1 / 60  # of how long a run was silent: until it is asked again
 _VERSION = 2
 _PART = 500  # directories or runs in one part of a snapshot
-_FIRST_SIGHT = 5_000  # points that a run directory counts for when it is first read
+_FIRST_SIGHT = 20_000  # points that a run directory counts for when it is first read
 _UNLIMITED = 1 << 62
 
 
