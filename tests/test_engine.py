@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import pytest
 
 from tests.logs import T0, EventLog
 from tests.simple_detectors import Limit
+from watcher.checkpoint import load_checkpoint, save_checkpoint
 from watcher.clock import ManualClock
 from watcher.engine import HUNG, Engine, restore
 from watcher.errors import StoreError
@@ -161,3 +164,55 @@ def test_a_restart_keeps_the_alerts_of_series_that_come_late_in_the_history(hous
     house.poll()
     assert house.told() == []
     assert [(a.state, a.onset_step) for a in house.store.list_alerts()] == [(AlertState.FIRING, 0)]
+
+
+def test_a_poll_waits_while_its_root_is_saved_and_no_point_is_lost(house, monkeypatch):
+    path, reading = str(house.logs), threading.Event()
+    for step in range(10):
+        house.log.add(step, {"train/loss": 1.0})
+    house.poll()
+    for step in range(10, 20):
+        house.log.add(step, {"train/loss": 1.0})
+    house.clock.advance(30)
+    read, polls = Logdir.poll, threading.Thread(target=house.engine.poll, args=(path,))
+
+    def poll(logdir: Logdir, now: float) -> Poll:
+        reading.set()
+        return read(logdir, now)
+
+    def save(file: Path, parts: Iterator[object]) -> None:
+        first = next(parts)
+        polls.start()
+        assert not reading.wait(0.3)
+        save_checkpoint(file, chain([first], parts))
+
+    monkeypatch.setattr(Logdir, "poll", poll)
+    monkeypatch.setattr("watcher.engine.save_checkpoint", save)
+    house.engine.save(house.state / "ck")
+    polls.join()
+    assert reading.is_set()
+    house.kill()
+    house.start()
+    house.poll()
+    (run,) = house.engine.roots[path].state.runs.values()
+    assert run.windows["train/loss"].count == 20
+
+
+def test_a_root_that_is_being_read_is_left_out_of_what_is_saved(house, monkeypatch):
+    house.log.add(0, {"train/loss": 1.0})
+    house.poll()
+    go_on, reading = threading.Event(), threading.Event()
+
+    def poll(logdir: Logdir, now: float) -> Poll:
+        reading.set()
+        go_on.wait(30)
+        return Poll(())
+
+    monkeypatch.setattr(Logdir, "poll", poll)
+    polls = threading.Thread(target=house.engine.poll, args=(str(house.logs),))
+    polls.start()
+    reading.wait(30)
+    house.engine.save(house.state / "ck")
+    assert load_checkpoint(house.state / "ck") == []
+    go_on.set()
+    polls.join()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ class Root:
     changed: dict[RunKey, Watched] = field(default_factory=dict)
     wanted: set[RunKey] = field(default_factory=set)  # directories to be read from the start
     polling_since: float | None = None  # monotonic seconds
+    busy: threading.Lock = field(default_factory=threading.Lock)  # read, or being saved
     unreachable: str = ""  # why it cannot be read, as of the last tick
     tally: RootTally = field(default_factory=RootTally)
 
@@ -84,11 +86,12 @@ class Engine:
         StoreError: not committed, and kept for the next tick.
         """
         root = self.roots[path]
-        queued = self._take(root, self._read(root))
-        if root.wanted:
-            root.source.reread(root.wanted)
-            root.wanted.clear()
-            queued += self._take(root, self._read(root))
+        with root.busy:  # until what was read is in the windows: they are saved with the cursors
+            queued = self._take(root, self._read(root))
+            if root.wanted:
+                root.source.reread(root.wanted)
+                root.wanted.clear()
+                queued += self._take(root, self._read(root))
         return queued
 
     def _read(self, root: Root) -> Poll:
@@ -212,9 +215,15 @@ class Engine:
     # ---------------------------------------------------------------- over a restart
 
     def save(self, path: Path) -> None:
-        """Save windows and cursors together. Roots with reading under way are left out."""
-        with self._lock:
-            still = [r for r in self.roots.values() if r.polling_since is None and not r.wanted]
+        """Save windows and cursors together. Roots with reading under way are left out; those that
+        are saved are not read meanwhile.
+        """
+        with self._lock, ExitStack() as stack:
+            still = []
+            for root in self.roots.values():
+                if root.busy.acquire(blocking=False):
+                    stack.callback(root.busy.release)
+                    still += [] if root.wanted else [root]
             save_checkpoint(path, (part for root in still for part in _parts(root)))
 
 

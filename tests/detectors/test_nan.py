@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.detectors.curves import say, window_of
+from watcher.detectors import Inputs, RunFacts
 from watcher.detectors.nan import Nan, detect, mark
 from watcher.model import Severity, Status
 from watcher.series import Window
@@ -66,3 +67,16 @@ def test_marks_do_not_depend_on_where_the_polls_cut(values, cuts, tolerate):
     edges = [0, *sorted(min(c, len(values)) for c in cuts), len(values)]
     parts = [mark(window_of(array[:a]), array[a:b], rule) for a, b in itertools.pairwise(edges)]
     assert np.concatenate(parts).tolist() == whole.tolist()
+
+
+def test_zero_beside_nan_gradients_is_nan_but_not_beside_the_infinite_ones_of_a_loss_scale():
+    nans, infinite = np.full(12, math.nan), np.full(12, math.inf)
+    after = [2.0, 1.9, *[0.0] * 10]
+    assert say(detect, RULE, value=after, grad_norm=nans).status is Status.BREACH
+    assert say(detect, RULE, value=np.zeros(12), grad_norm=nans).status is Status.BREACH
+    assert say(detect, RULE, value=np.zeros(6), grad_norm=nans[:6]).status is Status.OK
+    for value in (after, np.zeros(12)):
+        assert say(detect, RULE, value=value, grad_norm=infinite).status is Status.OK
+    windows = {"value": window_of(np.zeros(12)), "grad_norm": window_of(nans)}
+    for run in (RunFacts(parts=True), RunFacts(reinforcement=True)):
+        assert detect(Inputs(windows, run), RULE, 0.0).status is Status.OK

@@ -218,3 +218,16 @@ def test_an_accuracy_that_drops_at_once_and_stays_down_is_found(level, seed):
     said = detect(higher(val=val + rng.normal(0, 0.005, 50), train=train), RULE, 0.0)
     assert said.status is Status.BREACH
     assert said.best <= 26
+
+
+@pytest.mark.parametrize("episodes", [10, 50])
+def test_a_success_rate_over_few_episodes_says_nothing(episodes):
+    rng = np.random.default_rng(5)
+    train = np.exp(-np.linspace(0, 3, 100))
+    cried = 0
+    for _ in range(40):
+        val = rng.binomial(episodes, 0.5, 100) / episodes
+        for n in (20, 40, 60, 100):
+            said = detect(higher(val=val[:n], train=train[:n]), RULE, 0.0)
+            cried += said.status is Status.BREACH
+    assert cried <= 1  # of 160 looks

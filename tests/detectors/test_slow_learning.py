@@ -141,3 +141,28 @@ def test_gradients_that_die_before_the_loss_has_fallen_are_told_in_a_warm_up_too
     assert say(detect, SlowLearning(), value=learned, lr=rate, grad_norm=dying).status is not (
         Status.BREACH
     )
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_loss_of_few_digits_repeats_itself_and_is_not_stuck(seed):
+    rng = np.random.default_rng(seed)
+    exact = np.linspace(2.4, 1.8, 200) * (1 + rng.normal(0, 0.004, 200))
+    half = np.round(exact * 64) / 64  # bfloat16 between 2 and 4
+    cents = np.round(0.02 * (1 + rng.normal(0, 0.04, 200)), 3)
+    for value in (half, cents):
+        said = looks(detect, SlowLearning(), value=value)
+        assert not any("exactly" in v.reason for v in said.values())
+
+
+def test_an_empty_batch_does_not_keep_it_from_being_over():
+    stuck = np.full(60, math.log(10)) + np.random.default_rng(0).normal(0, 1e-4, 60)
+    value = np.concatenate((stuck, [0.0], np.linspace(2.3, 0.3, 300)))
+    assert say(detect, SlowLearning(), value=value).status is Status.OK
+
+
+def test_gradients_that_settle_after_a_first_shock_say_nothing():
+    rng = np.random.default_rng(0)
+    loss, norm = 1.1 - 0.0004 * np.arange(150) + rng.normal(0, 0.02, 150), np.full(150, 1.0)
+    norm[:12] = 80 * 0.7 ** np.arange(12) + 1
+    said = looks(detect, SlowLearning(), value=loss, grad_norm=norm)
+    assert not any("gradients" in v.reason for v in said.values())

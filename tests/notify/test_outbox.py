@@ -380,3 +380,22 @@ def test_whatever_goes_wrong_each_message_is_visible_exactly_once(
         ids = [m["metadata"]["event_payload"]["id"] for m in fake.messages]
         assert sorted(ids) == ["1", "2", "3", "4"]
         assert [i for i in ids if i != "4"] == ["1", "2", "3"]
+
+
+def test_the_first_message_shows_what_fires_again_from_a_later_step_on(
+    desk: Desk, fake: FakeSlack, bot: Slack
+) -> None:
+    def header() -> str:
+        blocks = fake.messages[0]["blocks"]
+        return next(b["text"]["text"] for b in blocks if b["type"] == "header")
+
+    first, again = an_alert(), an_alert(onset=900)
+    desk.queue(a_notice(first, id="1"), a_notice(closed(first), id="2", reason="resolved"))
+    desk.serve_for(60, bot)
+    assert header().startswith("✅ Resolved")
+    desk.queue(a_notice(again, closed(first), id="3", reason="new"))
+    desk.serve_for(60, bot)
+    assert header().startswith("🔴 Critical")
+    desk.queue(a_notice(closed(again), id="4", reason="resolved"))
+    desk.serve_for(60, bot)
+    assert header().startswith("✅ Resolved")

@@ -18,6 +18,7 @@ SUNK = 8  # points at chance level, after a fall to there
 NEAR_CHANCE = 0.002  # of ln(k)
 PINNED = 1e-5  # of the level: batches alone make a loss that is learned vary by more
 PINNED_AT_CHANCE = 1e-4
+STILL = 0.8  # of its points
 LOST = 0.8  # of the level: a loss that was lower once
 
 
@@ -31,11 +32,12 @@ def faded(window: Window, norm: Window | None, least: float) -> Verdict | None:
     (_, value), (at, size) = finite(window), finite(norm)
     if min(len(value), len(size)) < FADING:
         return None
-    first, left = median(size[:FIRST]), median(size[-len(size) // 4 :])
-    if left > FADED * first:
-        return None
+    quarter = len(size) // 4
+    first, left = median(size[:FIRST]), median(size[-quarter:])
+    if left > min(FADED * first, median(size[quarter : 2 * quarter]) / 2):
+        return None  # after a first shock it may have come to a level of its own
     begun, level = mean(value[:FIRST]), mean(value[-len(value) // 4 :])
-    if level < (1 - least) * begun:
+    if level < (1 - least) * begun or trend(value).likely_falls():
         return None
     above = np.flatnonzero(size > FADED * first)
     low = window.extremes
@@ -52,14 +54,18 @@ def faded(window: Window, norm: Window | None, least: float) -> Verdict | None:
     )
 
 
-def pinned(window: Window, least: float, points: int) -> Verdict | None:
-    """Find a loss that is the same at ``points`` points or more, as high as it began."""
+def pinned(window: Window, val: Window | None, least: float, points: int) -> Verdict | None:
+    """Find a loss that is the same at ``points`` points or more, as high as it began.
+
+    Off chance level it must have been the same nearly always, for twice as many points unless
+    validation is as still: losses of half precision, or of few digits, repeat themselves.
+    """
     recent = window.value[-points:]
     level = window.last_value
     if len(recent) < points or not abs(recent - level).max() <= PINNED_AT_CHANCE * level:
         return None
     step, value = finite(window)
-    if level < (1 - least) * float(value[0]):
+    if len(value) < points or level < (1 - least) * float(value[0]):
         return None  # it came down to there
     classes = at_chance(level, PINNED_AT_CHANCE)
     if classes is None and window.extremes.low < LOST * level:
@@ -67,7 +73,12 @@ def pinned(window: Window, least: float, points: int) -> Verdict | None:
     margin = PINNED if classes is None else PINNED_AT_CHANCE
     others = np.flatnonzero(abs(value - level) > margin * level)
     since = int(others[-1]) + 1 if len(others) else 0
-    if len(value) - since < points:
+    same = len(value) - since
+    if classes is None and (same < STILL * len(value) or not _still(val)):
+        points *= 2
+        if same < STILL * len(value):
+            return None
+    if same < points:
         return None
     means = "nothing is learned" if classes is None else named(classes)
     return Verdict(  # any checkpoint is as good
@@ -79,6 +90,14 @@ def pinned(window: Window, least: float, points: int) -> Verdict | None:
         severity=Severity.WARNING,
         advice="slow_learning" if classes is None else "slow_learning_chance",
     )
+
+
+def _still(val: Window | None) -> bool:
+    """Whether validation is the same at each of four evaluations or more."""
+    if val is None or len(val) < 4:
+        return False
+    _, value = finite(val)
+    return len(value) >= 4 and float(np.ptp(value)) <= PINNED * abs(float(value[-1]))
 
 
 def sunk(window: Window, val: Window | None, evaluations: int, near: float) -> Verdict | None:

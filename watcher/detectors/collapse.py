@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from watcher.detectors import Inputs, detector
 from watcher.detectors._noise import came_back, median
+from watcher.detectors._trend import trend
 from watcher.model import OK, UNKNOWN, Floats, Severity, Status, Verdict, WallTime
 
 BATCHES = 32
@@ -77,8 +78,12 @@ def detect(inputs: Inputs, params: Collapse, now: WallTime) -> Verdict:
         return OK
     if _recovers(level[best:]):
         return OK
-    if len(value) < params.short and -float(np.diff(level[best:]).min()) < SUDDEN * fall:
-        return OK
+    if len(value) < params.short:
+        down = value[edges[high.stop] :]
+        if -float(np.diff(level[best:]).min()) < SUDDEN * fall:
+            return OK
+        if len(down) >= 3 and trend(down).likely_rises():
+            return OK  # as after a level that became harder
     peak, now_at = int(edges[best]), float(level[low].mean())
     gone = (float(level[best]) - now_at) / climb
     return Verdict(

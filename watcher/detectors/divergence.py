@@ -7,7 +7,6 @@ together are worth about four), if it is a real part of the level, if the newest
 the best one by one, and if the curve had come down before it went up. How large a part of the
 level is asked depends on what is known of the learning rate, whose rises lift a healthy loss. Of a
 short curve, which knows little of its noise, validation that rose as well is believed sooner.
-A loss that begins below zero and falls faster and faster has no lower bound, and no use either.
 """
 
 from __future__ import annotations
@@ -31,8 +30,6 @@ FAR = 10.0  # times its first value: no start of a training goes there and comes
 TWICE, LEARNED = 2.0, 0.2  # of its first value: three points above that, after a fall by this
 CALM = 8  # points before the rise from which on they alone say what noise there was
 AGREED = 0.5  # of the factor, where validation rose as well, or all that was learned is lost
-DEEP = -100.0  # times its first value, for a loss without a lower bound ...
-FASTER = 1.5  # ... and times the fall of the third before
 BACK, NEAR = 8, 0.1  # points that are so near to its start: what was learned is lost
 GAINS = 3  # evaluations of a metric, each better than all before, which excuse a rise ...
 EXCUSED = 3.0  # ... to less than so many times the best
@@ -88,8 +85,7 @@ def detect(inputs: Inputs, params: Divergence, now: WallTime) -> Verdict:
     base, rise = float(smooth[low]), float(smooth[-1] - smooth[low])
     level = _level(value, base)
     if rise <= params.part * level:  # the common case, and cheap
-        below = value[-1] < DEEP * abs(value[0]) and value[0] < 0
-        return _bottomless(step, value) if below and not warming_up(inputs.get("lr")) else OK
+        return OK
     if 0 <= smooth[-1] <= NOTHING * value[0]:
         return OK
     if n < FEW and warming_up(inputs.get("lr")):
@@ -127,25 +123,6 @@ def detect(inputs: Inputs, params: Divergence, now: WallTime) -> Verdict:
     if smooth[-1] < EXCUSED * base and _metric_gains(inputs, left):
         return UNKNOWN
     return _finding(inputs, step, value, smooth, width, near)
-
-
-def _bottomless(step: Ints, value: Floats) -> Verdict:
-    """Find a loss that falls further in each third of its curve than in the one before."""
-    n = len(value)
-    if n < FEW:
-        return OK
-    falls = -np.diff(value[[0, n // 3, 2 * n // 3, n - 1]])
-    if falls[0] <= 0 or not (falls[1:] > FASTER * falls[:-1]).all():
-        return UNKNOWN if falls[-1] >= falls[-2] > 0 else OK
-    return Verdict(
-        Status.BREACH,
-        reason=f"the loss falls below zero faster and faster, from {value[0]:.4g} to"
-        f" {value[-1]:.4g}: it has no lower bound",
-        onset=int(step[0]),
-        value=float(value[-1]),
-        severity=Severity.WARNING,
-        advice="unbounded",
-    )
 
 
 def _means(value: Floats, width: int) -> Floats:

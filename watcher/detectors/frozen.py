@@ -15,12 +15,14 @@ import numpy as np
 
 from watcher.detectors import Inputs, detector
 from watcher.detectors._settled import falls_since
-from watcher.detectors._trend import finite
+from watcher.detectors._trend import finite, warming_up
 from watcher.model import OK, UNKNOWN, Better, Severity, Status, Verdict, WallTime
 
 SAME = 1e-6  # of the value: a difference that is rounding
 TOP = 0.9  # of 1, or of 100 %: above it a good model may fail on the same few examples each time
 LEARNS = 0.01  # of its level: a validation loss that falls by more says that it learns
+WORST = 0.95  # of all wrong: where the errors of sequences begin
+SURE = 2  # times ``least``: evaluations from which on it is more than a hint
 FEW = 4  # times ``least``: evaluations for which that holds
 FIRST = 2  # evaluations that may differ: before any training, and the one after
 
@@ -40,12 +42,13 @@ class Frozen:
             raise ValueError(f"least must be at least 3, found {self.least}")
 
 
-@detector("frozen", Frozen, optional=("val",))
+@detector("frozen", Frozen, optional=("val", "train", "lr"))
 @np.errstate(over="ignore", invalid="ignore")  # absurd scales give no finding, no noise
 def detect(inputs: Inputs, params: Frozen, now: WallTime) -> Verdict:
     """Breach while a metric, or a loss, is what it was from the first, or got worse to.
 
-    UNKNOWN while the validation loss ``val`` falls: of few examples none may have changed sides.
+    UNKNOWN while the loss falls, of validation or else of training, for some time: of few examples
+    none may have changed sides; and in a warm-up.
     """
     window = inputs["value"]
     if inputs.run.adversarial or inputs.run.reinforcement:
@@ -56,7 +59,7 @@ def detect(inputs: Inputs, params: Frozen, now: WallTime) -> Verdict:
     if not (abs(window.value[-params.least :] - level) <= SAME * abs(level)).all():
         return OK
     top = 1.0 if level <= 1 else 100.0
-    if level == 0 or (level in (1, 100) if lower else not level < TOP * top):
+    if level <= 0 or (WORST * top <= level <= top if lower else not level < TOP * top):
         return OK
     step, value = finite(window)
     other = np.flatnonzero(abs(value - level) > SAME * abs(level))
@@ -66,12 +69,9 @@ def detect(inputs: Inputs, params: Frozen, now: WallTime) -> Verdict:
     gained = since > FIRST and (was.max() > level if lower else was.min() < level)
     if gained or same < max(params.least, params.part * len(value)):
         return OK
-    val = inputs.get("val")
-    if (
-        val is not None
-        and same < FEW * params.least
-        and falls_since(val, int(step[since]), LEARNS)
-    ):
+    loss = inputs.get("val") or inputs.get("train")
+    learns = loss is not None and falls_since(loss, int(step[since]), LEARNS)
+    if warming_up(inputs.get("lr")) or (learns and same < FEW * params.least):
         return UNKNOWN
     return Verdict(
         Status.BREACH,
@@ -79,6 +79,6 @@ def detect(inputs: Inputs, params: Frozen, now: WallTime) -> Verdict:
         " the model always has the same answer",
         onset=int(step[since]),
         value=level,
-        severity=Severity.WARNING,
+        severity=Severity.WARNING if same >= SURE * params.least else Severity.INFO,
         advice="frozen",
     )

@@ -18,7 +18,7 @@ from watcher.detectors import Inputs, detector
 from watcher.model import OK, UNKNOWN, Floats, Severity, Status, Verdict, WallTime
 from watcher.series import Window
 
-EMPTY = 3  # zeros in a row beside gradients that are NaN
+EMPTY, NEVER = 3, 8  # zeros in a row beside gradients that are NaN; more if it is all there is
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,8 @@ def detect(inputs: Inputs, params: Nan, now: WallTime) -> Verdict:
     if len(window) == 0:
         return UNKNOWN
     if math.isfinite(window.last_value):
-        return _left_out(window, inputs.get("grad_norm"))
+        odd = inputs.run.reinforcement or inputs.run.parts
+        return OK if odd else _left_out(window, inputs.get("grad_norm"))
     good = np.flatnonzero(np.isfinite(window.value))
     start = int(good[-1]) + 1 if len(good) else 0
     if len(window.value) - start <= params.tolerate:
@@ -87,17 +88,14 @@ def detect(inputs: Inputs, params: Nan, now: WallTime) -> Verdict:
 
 def _left_out(window: Window, norm: Window | None) -> Verdict:
     """Breach where nothing but NaN went into the mean that was logged."""
-    if window.last_value != 0 or norm is None or len(norm) == 0 or math.isfinite(norm.last_value):
+    if window.last_value != 0 or norm is None or not math.isnan(norm.last_value):
         return OK
-    rest = (
-        window.value[np.flatnonzero(window.value)[-1] + 1 :]
-        if window.value.any()
-        else window.value
-    )
-    finite = np.flatnonzero(np.isfinite(norm.value))
-    if len(rest) < EMPTY or len(norm.value) - (finite[-1] + 1 if len(finite) else 0) < EMPTY:
+    rest, left = np.flatnonzero(window.value), np.flatnonzero(~np.isnan(norm.value))
+    zeros = len(window.value) - (int(rest[-1]) + 1 if len(rest) else 0)
+    nans = len(norm.value) - (int(left[-1]) + 1 if len(left) else 0)
+    if min(zeros, nans) < (EMPTY if len(rest) else NEVER):
         return OK
-    first = int(window.step[len(window.value) - len(rest)])
+    first = int(window.step[len(window.value) - zeros])
     return Verdict(
         Status.BREACH,
         reason=f"the loss is exactly 0 since step {first}, and the gradient norm NaN:"

@@ -144,8 +144,10 @@ def _drop(
     """
     if best + max(params.patience, FEW) >= len(lacking) or high <= 0:
         return None
-    if float(lacking[-DOWN:].min() - lacking[best]) > SUDDEN * high:
-        return (mean(lacking[-DOWN:]) - float(lacking[best])) / high
+    # not from its best itself, which is the luckiest of many
+    usual = float(np.median(lacking[max(0, best - 4) : best + 1]))
+    if best >= 2 and float(lacking[-DOWN:].min()) - usual > SUDDEN * high:
+        return (mean(lacking[-DOWN:]) - usual) / high
     rise = _rise(lacking, best, course, params)
     if rise is None or rise <= params.least_drop * high:
         return None

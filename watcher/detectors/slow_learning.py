@@ -74,19 +74,22 @@ def detect(inputs: Inputs, params: SlowLearning, now: WallTime) -> Verdict:
     if instead is not None and len(instead) >= params.patience:
         return UNKNOWN
     if not window.extremes.low > 0:
+        return OK if _came_down(window, params) else UNKNOWN
+    if _start_unseen(window):
         return UNKNOWN
     if (found := faded(window, inputs.get("grad_norm"), params.least)) is not None:
-        return found
+        return OK if _metric_gains(inputs) else found
     if warming_up(inputs.get("lr")):
         return UNKNOWN
-    if (found := pinned(window, params.least, params.pinned)) is not None:
+    val = inputs.get("val")
+    if (found := pinned(window, val, params.least, params.pinned)) is not None:
         return found
-    if len(window) < params.patience or _start_unseen(window):
+    if len(window) < params.patience:
         return UNKNOWN
     step, value = finite(window)
     if len(value) < params.patience:
         return UNKNOWN
-    if (found := sunk(window, inputs.get("val"), params.evaluations, params.near)) is not None:
+    if (found := sunk(window, val, params.evaluations, params.near)) is not None:
         return found
     first = opening(value)
     value, step = value[first:], step[first:]
@@ -97,7 +100,7 @@ def detect(inputs: Inputs, params: SlowLearning, now: WallTime) -> Verdict:
     line = trend(value)
     start = _start(value, line)
     level = line.level + line.rise / 2
-    val = _evaluations(inputs.get("val"))
+    val = _evaluations(val)
     gone = max(len(window) / params.due_points, (len(val) if val else 0) / params.due)
     lost, due = 1 - level / start, params.least * min(1.0, gone)
     rough = spread(value) > ROUGH * line.level
@@ -116,6 +119,12 @@ def detect(inputs: Inputs, params: SlowLearning, now: WallTime) -> Verdict:
     if not steady.stays(SURE_OF_CHANCE * params.near):
         chance = None  # it may yet be learning, slowly: said, but not called chance
     return _finding(window, int(step[0]), start, level, chance)
+
+
+def _came_down(window: Window, params: SlowLearning) -> bool:
+    """Whether a loss that was zero once, and so has no scale, is far below its first value."""
+    _, value = finite(window)
+    return len(value) > 8 and 0 < mean(value[-8:]) < (1 - FAR * params.least) * float(value[0])
 
 
 def _metric_gains(inputs: Inputs) -> bool:

@@ -205,7 +205,7 @@ def _merged(shown: tuple[Alert, ...], news: tuple[Alert, ...]) -> tuple[Alert, .
     """
     if not shown:
         return news
-    now = {alert.slot: alert for alert in news}
+    now = {alert.slot: alert for alert in sorted(news, key=lambda alert: alert.open)}
     return tuple({alert.slot: now.get(alert.slot, alert) for alert in shown}.values())
 
 
