@@ -239,3 +239,11 @@ def test_the_way_back_lies_before_the_onset():
     found = say(detect, RULE, value=train, val=val)
     assert found.status is Status.BREACH
     assert found.best <= found.onset <= 66
+
+
+def test_a_part_of_the_loss_that_grows_from_the_first_is_meant_to():
+    kl = 3 * (1 - np.exp(-np.arange(200) / 60)) * noise(200, 0.02)
+    fell = np.concatenate((2 * 0.97 ** np.arange(100), 0.1 * 1.05 ** np.arange(100)))
+    for value, status in ((kl, Status.OK), (fell, Status.BREACH)):
+        inputs = Inputs({"value": window_of(value)}, RunFacts(parts=True))
+        assert detect(inputs, RULE, 0.0).status is status

@@ -133,7 +133,7 @@ def test_gradients_that_die_before_the_loss_has_fallen_are_told_in_a_warm_up_too
     dying, living = 26 * 0.92 ** np.arange(90) + 0.01, 5 * np.exp(rng.normal(0, 0.5, 90))
     found = say(detect, SlowLearning(), value=loss, lr=rate, grad_norm=dying)
     assert (found.status, found.advice) == (Status.BREACH, "slow_learning_faded")
-    assert found.severity is Severity.WARNING
+    assert found.severity is Severity.INFO  # a warm start may have nothing to win
     assert say(detect, SlowLearning(), value=loss, lr=rate, grad_norm=living).status is not (
         Status.BREACH
     )

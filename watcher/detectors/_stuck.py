@@ -49,7 +49,7 @@ def faded(window: Window, norm: Window | None, least: float) -> Verdict | None:
         value=level,
         best=low.low_step,
         best_value=low.low,
-        severity=Severity.WARNING,
+        severity=Severity.INFO,
         advice="slow_learning_faded",
     )
 

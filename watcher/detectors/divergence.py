@@ -88,6 +88,8 @@ def detect(inputs: Inputs, params: Divergence, now: WallTime) -> Verdict:
         return OK
     if 0 <= smooth[-1] <= NOTHING * value[0]:
         return OK
+    if inputs.run.parts and low <= n // 8:
+        return OK  # a part that grows from the first is meant to: its weight does
     if n < FEW and warming_up(inputs.get("lr")):
         return UNKNOWN  # it has hardly begun
     part, val = _part_asked(inputs.get("lr"), int(step[low]), params), inputs.get("val")

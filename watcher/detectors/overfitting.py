@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from watcher.detectors import Inputs, detector
-from watcher.detectors._noise import times
+from watcher.detectors._noise import spread, times
 from watcher.detectors._trend import SURE, batches, finite, mean, opening, trend
 from watcher.detectors._turn import EARLY, FEW, clean_turn, early_turn, level_of, plain_turn
 from watcher.model import OK, UNKNOWN, Better, Floats, Severity, Status, Verdict, WallTime
@@ -67,6 +67,7 @@ class Course(enum.Enum):
 
 
 LEARNED = 0.5  # of its first loss: training that has come down so far has begun to fit
+NOISY = 4.0  # spreads of single evaluations, at least
 SUDDEN, DOWN = 0.2, 8  # of its best, and evaluations that have lost so much: no trend is needed
 PERCENT = 20.0  # what is as high and never above 100 may be one
 LEAST_DESCENT = 0.05  # of the level: what fell by less is measured as if it had fallen by this
@@ -146,7 +147,8 @@ def _drop(
         return None
     # not from its best itself, which is the luckiest of many
     usual = float(np.median(lacking[max(0, best - 4) : best + 1]))
-    if best >= 2 and float(lacking[-DOWN:].min()) - usual > SUDDEN * high:
+    far = max(SUDDEN * high, NOISY * spread(lacking[: best + 1]))
+    if best >= 2 and float(lacking[-DOWN:].min()) - usual > far:
         return (mean(lacking[-DOWN:]) - usual) / high
     rise = _rise(lacking, best, course, params)
     if rise is None or rise <= params.least_drop * high:
