@@ -74,3 +74,9 @@ def test_few_examples_that_have_not_changed_sides_yet_say_nothing_while_the_loss
     falls = level * 0.99 ** np.arange(12)
     assert say(detect, RULE, value=value, val=falls).status is Status.UNKNOWN
     assert say(detect, RULE, value=value, val=level).status is Status.BREACH
+
+
+def test_one_evaluation_that_is_written_again_and_again_is_no_more_than_a_hint():
+    value, val = np.full(40, 0.574), np.full(40, 1.2345)
+    assert say(detect, RULE, value=value).severity is Severity.WARNING
+    assert say(detect, RULE, value=value, val=val).severity is Severity.INFO

@@ -17,6 +17,7 @@ from watcher.detectors import Inputs, detector
 from watcher.detectors._settled import falls_since
 from watcher.detectors._trend import finite, warming_up
 from watcher.model import OK, UNKNOWN, Better, Severity, Status, Verdict, WallTime
+from watcher.series import Window
 
 SAME = 1e-6  # of the value: a difference that is rounding
 TOP = 0.9  # of 1, or of 100 %: above it a good model may fail on the same few examples each time
@@ -73,12 +74,22 @@ def detect(inputs: Inputs, params: Frozen, now: WallTime) -> Verdict:
     learns = loss is not None and falls_since(loss, int(step[since]), LEARNS)
     if warming_up(inputs.get("lr")) or (learns and same < FEW * params.least):
         return UNKNOWN
+    sure = same >= SURE * params.least and not _repeated(inputs.get("val"), int(step[since]))
     return Verdict(
         Status.BREACH,
         reason=f"each evaluation since step {int(step[since])} gives exactly {level:.6g}:"
         " the model always has the same answer",
         onset=int(step[since]),
         value=level,
-        severity=Severity.WARNING if same >= SURE * params.least else Severity.INFO,
+        severity=Severity.WARNING if sure else Severity.INFO,
         advice="frozen",
     )
+
+
+def _repeated(val: Window | None, since: int) -> bool:
+    """Whether validation loss is the same as well: one evaluation may be written many times."""
+    if val is None:
+        return False
+    step, value = finite(val)
+    rest = value[int(np.searchsorted(step, since)) :]
+    return len(rest) > 1 and float(np.ptp(rest)) <= SAME * abs(float(rest[-1]))
