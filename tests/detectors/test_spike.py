@@ -201,3 +201,9 @@ def test_a_level_that_is_kept_is_not_said_to_be_over(seed):
     value[200:] *= 6
     for n in range(202, 224):
         assert say(detect, RULE, value=value[:n]).status is not Status.OK
+
+
+def test_a_rule_for_very_few_points_is_judged_all_the_same():
+    rule = Spike(few=3)
+    for n in range(3, 14):
+        assert say(detect, rule, value=[1.0, 1.1, 1.0, 1.05, 9.0, *[1.0] * 9][:n]) is not None

@@ -200,7 +200,7 @@ def detect(inputs: Inputs, params: Spike, now: WallTime) -> Verdict:
     if len(value) < params.few + 1:
         return UNKNOWN
     before, recent = value[-params.context - params.lasts : -params.lasts], value[-params.lasts :]
-    kept = len(before) > 0 and recent.min() > before[: len(before) // 2].max()
+    kept = len(before) > 0 and recent.min() > before[: max(1, len(before) // 2)].max()
     if len(before) == 0 or recent.max() <= _lately(before).max():
         return UNKNOWN if kept else OK
     found = _newest(step, value, inputs.get("lr"), params)
