@@ -334,3 +334,9 @@ def test_a_run_that_logs_parts_of_its_loss_and_no_sum_is_told() -> None:
     assert traits(["train/box_loss", "train/cls_loss", "val/box_loss", "val/cls_loss"]).parts
     assert not traits(["train/loss", "train/box_loss", "train/cls_loss", "val/loss"]).parts
     assert not traits(["train/box_loss", "val/box_loss"]).parts
+
+
+def test_a_loss_that_is_pinned_is_the_whole() -> None:
+    tags = ["train/box_loss", "train/cls_loss", "val/box_loss", "val/cls_loss"]
+    pins = [Pin("train/cls_loss", Role.TRAIN_LOSS), Pin("val/cls_loss", Role.VAL_LOSS)]
+    assert not traits(tags, pins).parts

@@ -171,7 +171,7 @@ def _count(run: Watched, points: Columns) -> bool:
 def tie(run: Watched, plan: RunPlan, now: WallTime) -> list[Transition]:
     """Give the run's tags their meaning, and tie the rules to the series there are."""
     run.plan_version = plan.version
-    run.traits = roles.traits(run.counts)
+    run.traits = roles.traits(run.counts, plan.pins)
     run.assigned = roles.assign(run.counts, plan.pins)
     found = evaluate.subjects(plan.rules_for(run.key), run.assigned, run.counts)
     for tag in set(run.assigned).union(*(s.tags.values() for s in found)):

@@ -58,10 +58,13 @@ class Pin:
     better: Better | None = None
 
 
-def traits(tags: Collection[str]) -> Traits:
-    """Tell reinforcement and adversarial trainings by the tags of the whole run."""
-    known = [(tag, m) for tag in tags if (m := meaning(tag)) is not None]
-    found, names = [m for _, m in known], [(in_words(tag).text, m.role) for tag, m in known]
+def traits(tags: Collection[str], pins: Sequence[Pin] = ()) -> Traits:
+    """Tell reinforcement and adversarial trainings by the tags of the whole run.
+
+    A loss that a team pins is the whole.
+    """
+    known = {tag: m for tag in tags if (m := meaning(tag)) is not None}
+    names = [(in_words(tag).text, m.role) for tag, m in known.items()]
     agent = [text for text, role in names if role is Role.RL_LOSS]
     duel = [text for text, role in names if role is Role.GAN_LOSS]
     letters = {m["side"] for text in duel for m in _ONE_LETTER.finditer(text)}
@@ -69,12 +72,13 @@ def traits(tags: Collection[str]) -> Traits:
         reinforcement=any(r is Role.REWARD and _RL_REWARD.search(t) for t, r in names)
         or (any(map(_POLICY.search, agent)) and any(map(_CRITIC.search, agent))),
         adversarial=letters >= {"g", "d"} or any(map(_NAMED_GAN.search, duel)),
-        parts=any(map(_in_parts, ([m for m in found if m.role is role] for role in LOSSES))),
+        parts=_in_parts(_pinned(list(tags), known, pins).values()),
     )
 
 
-def _in_parts(losses: Sequence[Meaning]) -> bool:
-    return len({m.stem for m in losses}) > 1 and not any(m.main for m in losses)
+def _in_parts(meanings: Collection[Meaning]) -> bool:
+    losses = ([m for m in meanings if m.role is role] for role in LOSSES)
+    return any(len({m.stem for m in of}) > 1 and not any(m.main for m in of) for of in losses)
 
 
 def assign(tags: Iterable[str], pins: Sequence[Pin] = ()) -> dict[str, Meaning]:
