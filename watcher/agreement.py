@@ -14,14 +14,14 @@ from pathlib import Path
 
 from watcher.errors import InvalidInput, Problem
 from watcher.model import Alert, Severity
+from watcher.precedence import LEARNING
 
 HEALTHY = "healthy"
-_LEARNING = frozenset({"plateau", "slow_learning", "underfitting", "frozen"})
 # which detectors' findings count as having found a label; a label not named here is its own
 NAMES: Mapping[str, frozenset[str]] = {
-    "plateau": _LEARNING,
-    "slow_learning": _LEARNING,
-    "underfitting": _LEARNING,
+    "plateau": LEARNING,
+    "slow_learning": LEARNING,
+    "underfitting": LEARNING,
     "loss_spike": frozenset({"spike"}),
     "divergence": frozenset({"divergence", "spike"}),
 }

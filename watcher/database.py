@@ -18,6 +18,7 @@ from typing import Any, Self
 from watcher.errors import StoreError
 
 DATABASE = "watcher.db"
+_HELD = "watcher.lock"
 BUSY_TIMEOUT = 10.0  # seconds to wait for the other process' transaction
 _WAL_PAUSE = 0.01  # seconds between tries to turn to WAL mode
 _LOCK_TRIES, _LOCK_PAUSE = 5, 0.05  # seconds between tries to hold the state directory
@@ -162,7 +163,7 @@ class Database:
 @contextmanager
 def exclusive(state_dir: Path) -> Iterator[None]:
     """Hold the state directory: a second service on it would send everything twice."""
-    path = state_dir / "watcher.lock"
+    path = state_dir / _HELD
     with _told(str(path)):
         _make_private(path)
         held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -191,7 +192,7 @@ def _locked(held: int) -> bool:
 def in_use(state_dir: Path) -> bool:
     """Whether a service holds the state directory."""
     try:
-        asked = os.open(state_dir / "watcher.lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        asked = os.open(state_dir / _HELD, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
         return False
     try:

@@ -20,7 +20,7 @@ from watcher.model import Ailment, AlertState, Notice, Poll, RunKey, Transition,
 from watcher.picture import picture
 from watcher.pipeline import KnownRun, Plan, State, forget, release, tick
 from watcher.routing import Heard, HeardKey, Route, queue, remember, update, without_resolved
-from watcher.source.logdir import Logdir
+from watcher.source.logdir import PART, Logdir
 from watcher.source.saves import find_checkpoint
 from watcher.store import Changes, RunRow, Saved, Store
 from watcher.tally import RootTally, Tally
@@ -29,7 +29,6 @@ from watcher.watched import Watched
 log = logging.getLogger(__name__)
 
 KEPT = 500  # curves of runs that are over, 40 kB at most each, for charts and late growth
-PART = 500  # runs that are written to a checkpoint at a time
 HUNG = 60.0  # seconds without an answer after which a root counts as unreachable
 
 
@@ -215,8 +214,9 @@ class Engine:
     # ---------------------------------------------------------------- over a restart
 
     def save(self, path: Path) -> None:
-        """Save windows and cursors together. Roots with reading under way are left out; those that
-        are saved are not read meanwhile.
+        """Save windows and cursors together.
+
+        Roots with reading under way are left out; those that are saved are not read meanwhile.
         """
         with self._lock, ExitStack() as stack:
             still = []

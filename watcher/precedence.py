@@ -9,25 +9,26 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Mapping
 
-_LEARNING = frozenset({"plateau", "underfitting", "slow_learning", "frozen"})
+# that it is not learning (any more), in whichever words
+LEARNING = frozenset({"plateau", "underfitting", "slow_learning", "frozen"})
 
 # The stronger finding, and the weaker ones that it silences. Free of loops.
 SILENCES: Mapping[str, frozenset[str]] = {
     # nothing that is said of numbers holds once they are NaN
-    "nan": _LEARNING
+    "nan": LEARNING
     | {"divergence", "spike", "overfitting", "oscillation", "stalled", "throughput"},
     # a loss that left its best for good is not also stuck, overfitted or spiking
-    "divergence": _LEARNING | {"spike", "overfitting"},
+    "divergence": LEARNING | {"spike", "overfitting"},
     # the swings themselves look like spikes and rises, and stop the descent
-    "oscillation": _LEARNING | {"spike", "overfitting"},
+    "oscillation": LEARNING | {"spike", "overfitting"},
     # validation that rises has stopped improving as well
-    "overfitting": _LEARNING,
+    "overfitting": LEARNING,
     "stalled": frozenset({"throughput"}),
 }
 
 # Names for much the same: the first that is said stays the only one.
 FIRST_COME: tuple[frozenset[str], ...] = (
-    _LEARNING,
+    LEARNING,
     frozenset({"divergence", "oscillation"}),
 )
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.source.few_threads import few_threads
 from tests.source.growing import GrowingFile
 from watcher.source import ahead
 from watcher.source.ahead import Readers, Visit, made
@@ -106,15 +107,7 @@ def test_as_many_are_visited_at_once_as_there_are_threads(
 def test_where_no_more_threads_are_to_be_had_nothing_is_lost_or_read_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to_be_had: int
 ) -> None:
-    start, left = threading.Thread.start, [to_be_had]
-
-    def starts(thread: threading.Thread) -> None:
-        if not left[0]:
-            raise RuntimeError("can't start new thread")
-        left[0] -= 1
-        start(thread)
-
-    monkeypatch.setattr(threading.Thread, "start", starts)
+    few_threads(monkeypatch, to_be_had)
     paths = files(tmp_path, 400)
     found = list(made(visits(paths), Readers(8, wait=True), NOW, GRACE))
     assert [visit.run for visit in found] == [str(path) for path in paths]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.source.few_threads import few_threads
 from watcher.source.discover import Found, Tree
 from watcher.source.listing import Listing, Look, all_listed, listed
 
@@ -76,17 +77,9 @@ def test_where_no_more_threads_are_to_be_had_all_are_listed_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to_be_had: int
 ) -> None:
     root = str(tree_of(tmp_path))
-    start, left = threading.Thread.start, [to_be_had]
-
-    def starts(thread: threading.Thread) -> None:
-        if not left[0]:
-            raise RuntimeError("can't start new thread")
-        left[0] -= 1
-        start(thread)
-
     alone, together = Tree(root, Look()), Tree(root, Look(), threads=8)
     expected = told(alone, alone.sweep(NOW))
-    monkeypatch.setattr(threading.Thread, "start", starts)
+    few_threads(monkeypatch, to_be_had)
     assert told(together, together.sweep(NOW)) == expected
 
 

@@ -62,6 +62,12 @@ class Inputs:
         return self.windows.get(name)
 
 
+def at_least(params: Any, name: str, least: int) -> None:
+    """Refuse a parameter that leaves a method too little. ValueError with what was found."""
+    if (found := getattr(params, name)) < least:
+        raise ValueError(f"{name} must be at least {least}, found {found}")
+
+
 Detect = Callable[[Inputs, Any, WallTime], Verdict]
 Events = Callable[[Window, Floats, Any], npt.NDArray[np.bool_]]
 

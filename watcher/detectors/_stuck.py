@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
-from watcher.detectors._chance import COMMON, at_chance, named
+from watcher.detectors._chance import at_chance, both_at_chance, named
 from watcher.detectors._noise import median
-from watcher.detectors._trend import finite, mean, trend
+from watcher.detectors._trend import after_last, alike, finite, mean, trend
 from watcher.model import Severity, Status, Verdict
 from watcher.series import Window
 
 FADING, FIRST = 60, 10  # points before it is asked, and those that say where it began
 FADED = 0.02  # of the first gradients' norm
 SUNK = 8  # points at chance level, after a fall to there
-NEAR_CHANCE = 0.002  # of ln(k)
 PINNED = 1e-5  # of the level: batches alone make a loss that is learned vary by more
 PINNED_AT_CHANCE = 1e-4
 STILL = 0.8  # of its points
@@ -32,20 +29,21 @@ def faded(window: Window, norm: Window | None, least: float) -> Verdict | None:
     (_, value), (at, size) = finite(window), finite(norm)
     if min(len(value), len(size)) < FADING:
         return None
+    begun, level = mean(value[:FIRST]), mean(value[-len(value) // 4 :])
+    if level < (1 - least) * begun:
+        return None  # the common case, and cheap
     quarter = len(size) // 4
     first, left = median(size[:FIRST]), median(size[-quarter:])
     if left > min(FADED * first, median(size[quarter : 2 * quarter]) / 2):
         return None  # after a first shock it may have come to a level of its own
-    begun, level = mean(value[:FIRST]), mean(value[-len(value) // 4 :])
-    if level < (1 - least) * begun or trend(value).likely_falls():
+    if trend(value).likely_falls():
         return None
-    above = np.flatnonzero(size > FADED * first)
     low = window.extremes
     return Verdict(
         Status.BREACH,
         reason=f"the loss has not fallen, {begun:.4g} to {level:.4g}, and next to nothing is left"
         f" of its gradients: their norm went from {first:.3g} to {left:.2g}",
-        onset=int(at[min(int(above[-1]) + 1, len(at) - 1)]) if len(above) else int(at[0]),
+        onset=int(at[min(after_last(size > FADED * first), len(at) - 1)]),
         value=level,
         best=low.low_step,
         best_value=low.low,
@@ -60,9 +58,8 @@ def pinned(window: Window, val: Window | None, least: float, points: int) -> Ver
     Off chance level it must have been the same nearly always, for twice as many points unless
     validation is as still: losses of half precision, or of few digits, repeat themselves.
     """
-    recent = window.value[-points:]
-    level = window.last_value
-    if len(recent) < points or not abs(recent - level).max() <= PINNED_AT_CHANCE * level:
+    recent, level = window.value[-points:], window.last_value
+    if len(recent) < points or not alike(recent, PINNED_AT_CHANCE):
         return None
     step, value = finite(window)
     if len(value) < points or level < (1 - least) * float(value[0]):
@@ -71,13 +68,12 @@ def pinned(window: Window, val: Window | None, least: float, points: int) -> Ver
     if classes is None and window.extremes.low < LOST * level:
         return None  # it had learned: that is another fault
     margin = PINNED if classes is None else PINNED_AT_CHANCE
-    others = np.flatnonzero(abs(value - level) > margin * level)
-    since = int(others[-1]) + 1 if len(others) else 0
+    since = after_last(abs(value - level) > margin * level)
     same = len(value) - since
-    if classes is None and (same < STILL * len(value) or not _still(val)):
-        points *= 2
+    if classes is None:
         if same < STILL * len(value):
             return None
+        points *= 1 if _still(val) else 2
     if same < points:
         return None
     means = "nothing is learned" if classes is None else named(classes)
@@ -97,7 +93,7 @@ def _still(val: Window | None) -> bool:
     if val is None or len(val) < 4:
         return False
     _, value = finite(val)
-    return len(value) >= 4 and float(np.ptp(value)) <= PINNED * abs(float(value[-1]))
+    return len(value) >= 4 and alike(value, PINNED)
 
 
 def sunk(window: Window, val: Window | None, evaluations: int, near: float) -> Verdict | None:
@@ -113,14 +109,13 @@ def sunk(window: Window, val: Window | None, evaluations: int, near: float) -> V
     if len(value) <= last or len(other) < evaluations:
         return None
     rest, theirs = value[-last:], other[-max(evaluations, len(other) // 3) :]
-    classes = at_chance(mean(rest), NEAR_CHANCE, COMMON)
-    if classes is None or at_chance(mean(theirs), 2 * near, COMMON) != classes:
+    classes = both_at_chance(mean(rest), mean(theirs))
+    if classes is None:
         return None
     level, line = math.log(classes), trend(rest)
     if not line.stays(near) or value[0] < level:
         return None
-    away = np.flatnonzero(abs(value - level) > 5 * near * level)
-    since = int(away[-1]) + 1 if len(away) else 0
+    since = after_last(abs(value - level) > 5 * near * level)
     low = val.extremes
     return Verdict(
         Status.BREACH,

@@ -102,6 +102,18 @@ def finite(window: Window) -> tuple[Ints, Floats]:
     return window.finite_curve
 
 
+def after_last(marked: npt.NDArray[np.bool_]) -> int:
+    """Return the index after the last that is marked, 0 if none is."""
+    at = np.flatnonzero(marked)
+    return int(at[-1]) + 1 if len(at) else 0
+
+
+def alike(values: Floats, within: float) -> bool:
+    """Whether all values are the last one, but for this part of it."""
+    last = float(values[-1])
+    return bool((abs(values - last) <= within * abs(last)).all())
+
+
 def mean(values: Floats) -> float:
     """Return the mean; ``np.mean`` costs several times as much on few values."""
     return float(np.add.reduce(values)) / len(values)

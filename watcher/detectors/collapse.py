@@ -16,7 +16,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from watcher.detectors import Inputs, detector
+from watcher.detectors import Inputs, at_least, detector
 from watcher.detectors._noise import came_back, median
 from watcher.detectors._trend import trend
 from watcher.model import OK, UNKNOWN, Floats, Severity, Status, Verdict, WallTime
@@ -42,8 +42,7 @@ class Collapse:
 
     def __post_init__(self) -> None:
         """Refuse what leaves nothing to compare."""
-        if self.least < BATCHES:
-            raise ValueError(f"least must be at least {BATCHES}, found {self.least}")
+        at_least(self, "least", BATCHES)
 
 
 @detector("collapse", Collapse)

@@ -19,9 +19,10 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
 from watcher.detectors import Inputs, detector
+from watcher.detectors._metric import metric_of
 from watcher.detectors._noise import SHORT, came_back, median, spread, times
 from watcher.detectors._trend import warming_up
-from watcher.model import OK, UNKNOWN, Better, Floats, Ints, Severity, Status, Verdict, WallTime
+from watcher.model import OK, UNKNOWN, Floats, Ints, Severity, Status, Verdict, WallTime
 from watcher.series import Window
 
 FEW = 12  # points: fewer have no noise to speak of, only a shape
@@ -190,12 +191,10 @@ def _metric_gains(inputs: Inputs, since: int) -> bool:
 
     A part of a loss whose weight or targets grow as the model gets better does not diverge.
     """
-    metric = inputs.get("metric")
+    metric = metric_of(inputs)
     if metric is None:
         return False
-    step, value = metric.finite_curve
-    if inputs.better.get("metric") is Better.LOWER:
-        value = -value
+    step, value = metric
     at = int(np.searchsorted(step, since))
     return len(value) >= at + GAINS > GAINS and float(value[-GAINS:].min()) > float(
         value[:at].max()

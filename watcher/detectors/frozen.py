@@ -13,18 +13,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from watcher.detectors import Inputs, detector
+from watcher.detectors import Inputs, at_least, detector
 from watcher.detectors._settled import falls_since
-from watcher.detectors._trend import finite, warming_up
+from watcher.detectors._trend import after_last, alike, finite, warming_up
 from watcher.model import OK, UNKNOWN, Better, Severity, Status, Verdict, WallTime
 from watcher.series import Window
 
 SAME = 1e-6  # of the value: a difference that is rounding
 TOP = 0.9  # of 1, or of 100 %: above it a good model may fail on the same few examples each time
-LEARNS = 0.01  # of its level: a validation loss that falls by more says that it learns
 WORST = 0.95  # of all wrong: where the errors of sequences begin
 SURE = 2  # times ``least``: evaluations from which on it is more than a hint
-FEW = 4  # times ``least``: evaluations for which that holds
+LEARNS = 0.01  # of its level: a loss that falls by more says that the model learns ...
+FEW = 4  # ... which excuses so many times ``least`` evaluations
 FIRST = 2  # evaluations that may differ: before any training, and the one after
 
 
@@ -39,8 +39,7 @@ class Frozen:
 
     def __post_init__(self) -> None:
         """Refuse what chance alone would meet."""
-        if self.least < 3:
-            raise ValueError(f"least must be at least 3, found {self.least}")
+        at_least(self, "least", 3)
 
 
 @detector("frozen", Frozen, optional=("val", "train", "lr"))
@@ -57,14 +56,13 @@ def detect(inputs: Inputs, params: Frozen, now: WallTime) -> Verdict:
     if len(window) < params.least:
         return UNKNOWN
     level, lower = window.last_value, inputs.better.get("value") is Better.LOWER
-    if not (abs(window.value[-params.least :] - level) <= SAME * abs(level)).all():
+    if not alike(window.value[-params.least :], SAME):
         return OK
     top = 1.0 if level <= 1 else 100.0
     if level <= 0 or (WORST * top <= level <= top if lower else not level < TOP * top):
         return OK
     step, value = finite(window)
-    other = np.flatnonzero(abs(value - level) > SAME * abs(level))
-    since = int(other[-1]) + 1 if len(other) else 0
+    since = after_last(abs(value - level) > SAME * abs(level))
     same = len(value) - since
     was = value[:since]
     gained = since > FIRST and (was.max() > level if lower else was.min() < level)
@@ -92,4 +90,4 @@ def _repeated(val: Window | None, since: int) -> bool:
         return False
     step, value = finite(val)
     rest = value[int(np.searchsorted(step, since)) :]
-    return len(rest) > 1 and float(np.ptp(rest)) <= SAME * abs(float(rest[-1]))
+    return len(rest) > 1 and alike(rest, SAME)

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from watcher.detectors import Inputs, detector
+from watcher.detectors._trend import after_last
 from watcher.model import OK, UNKNOWN, Floats, Severity, Status, Verdict, WallTime
 from watcher.series import Window
 
@@ -56,17 +57,16 @@ def detect(inputs: Inputs, params: Nan, now: WallTime) -> Verdict:
     if len(window) == 0:
         return UNKNOWN
     if math.isfinite(window.last_value):
-        odd = inputs.run.reinforcement or inputs.run.parts
-        return OK if odd else _left_out(window, inputs.get("grad_norm"))
-    good = np.flatnonzero(np.isfinite(window.value))
-    start = int(good[-1]) + 1 if len(good) else 0
+        return _left_out(inputs)
+    good = np.isfinite(window.value)
+    start = after_last(good)
     if len(window.value) - start <= params.tolerate:
         return UNKNOWN
     low = window.extremes
     if params.norm and math.isnan(low.low):
         return OK
     first = int(window.step[start])
-    if len(good) == 0 and not window.whole and window.first_nonfinite_step is not None:
+    if not good.any() and not window.whole and window.first_nonfinite_step is not None:
         first = window.first_nonfinite_step
     # of what is not best where it is lowest there is nothing to go back to
     odd = params.norm or inputs.run.adversarial or inputs.run.reinforcement
@@ -86,16 +86,22 @@ def detect(inputs: Inputs, params: Nan, now: WallTime) -> Verdict:
     )
 
 
-def _left_out(window: Window, norm: Window | None) -> Verdict:
-    """Breach where nothing but NaN went into the mean that was logged."""
+def _left_out(inputs: Inputs) -> Verdict:
+    """Breach where nothing but NaN went into the mean that was logged.
+
+    Not in reinforcement learning, nor of a part of a loss: those may be 0 by construction.
+    """
+    window, norm = inputs["value"], inputs.get("grad_norm")
     if window.last_value != 0 or norm is None or not math.isnan(norm.last_value):
         return OK
-    rest, left = np.flatnonzero(window.value), np.flatnonzero(~np.isnan(norm.value))
-    zeros = len(window.value) - (int(rest[-1]) + 1 if len(rest) else 0)
-    nans = len(norm.value) - (int(left[-1]) + 1 if len(left) else 0)
-    if min(zeros, nans) < (EMPTY if len(rest) else NEVER):
+    if inputs.run.reinforcement or inputs.run.parts:
         return OK
-    first = int(window.step[len(window.value) - zeros])
+    start = after_last(window.value != 0)
+    zeros = len(window.value) - start
+    nans = len(norm.value) - after_last(~np.isnan(norm.value))
+    if min(zeros, nans) < (EMPTY if start else NEVER):
+        return OK
+    first = int(window.step[start])
     return Verdict(
         Status.BREACH,
         reason=f"the loss is exactly 0 since step {first}, and the gradient norm NaN:"

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from watcher.detectors import Inputs, detector
+from watcher.detectors import Inputs, at_least, detector
+from watcher.detectors._metric import metric_of
 from watcher.detectors._noise import spread, times
 from watcher.detectors._trend import SURE, batches, finite, mean, opening, trend
 from watcher.detectors._turn import EARLY, FEW, clean_turn, early_turn, level_of, plain_turn
@@ -53,8 +54,7 @@ class Overfitting:
 
     def __post_init__(self) -> None:
         """Refuse what no trend can be fitted to."""
-        if self.patience < 3:
-            raise ValueError(f"patience must be at least 3, found {self.patience}")
+        at_least(self, "patience", 3)
 
 
 class Course(enum.Enum):
@@ -114,7 +114,7 @@ def detect(inputs: Inputs, params: Overfitting, now: WallTime) -> Verdict:
     if metric:
         drop = _drop(value, best, course, inputs["val"].extremes.high, params)
         return OK if drop is None else _finding(inputs, drop, after, course, params)
-    suffers = _suffers(inputs, int(step[best]))
+    suffers = len(value) <= FEW and _suffers(inputs, int(step[best]))
     rise = _rise(value, best, course, params, suffers=suffers, trained=trained)
     if rise is None:
         return OK
@@ -313,15 +313,14 @@ def _finding(
 
 def _suffers(inputs: Inputs, since: int) -> bool:
     """Whether the validation metric is logged, and always worse than at the loss's minimum."""
-    metric = inputs.get("metric")
+    metric = metric_of(inputs)
     if metric is None:
         return False
-    step, value = finite(metric)
+    step, value = metric
     at = int(np.searchsorted(step, since))
     if at + 1 >= len(value) or step[at] != since:
         return False
-    change = value[at + 1 :] - value[at]
-    return bool((change < 0 if inputs.better.get("metric") is Better.HIGHER else change > 0).all())
+    return bool((value[at + 1 :] < value[at]).all())
 
 
 def _metric_gain(inputs: Inputs, since: int) -> float:
@@ -329,15 +328,13 @@ def _metric_gain(inputs: Inputs, since: int) -> float:
 
     Minus infinity if none is logged.
     """
-    metric = inputs.get("metric")
+    metric = metric_of(inputs)
     if metric is None:
         return -math.inf
-    step, value = finite(metric)
+    step, value = metric
     at = int(np.searchsorted(step, since))
     then, lately = value[max(0, at - 2) : at + 3], value[-5:]
     if len(then) == 0 or len(lately) == 0:
         return -math.inf
     gain, unit = mean(lately) - mean(then), abs(mean(then))
-    if inputs.better.get("metric") is not Better.HIGHER:
-        gain = -gain
     return gain / unit if unit > 0 else math.copysign(math.inf, gain) if gain else 0.0

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from watcher.detectors import Inputs, detector
+from watcher.detectors import Inputs, at_least, detector
 from watcher.detectors._settled import Flat, Rest, at_rest, falls_since
 from watcher.detectors._trend import annealed, finite, mean, opening, warming_up
 from watcher.model import OK, UNKNOWN, Severity, Status, Verdict, WallTime
@@ -48,8 +48,7 @@ class Plateau:
 
     def __post_init__(self) -> None:
         """Refuse what no trend can be fitted to."""
-        if self.patience < 3:
-            raise ValueError(f"patience must be at least 3, found {self.patience}")
+        at_least(self, "patience", 3)
 
 
 @detector("plateau", Plateau, optional=("train", "instead", "lr"))

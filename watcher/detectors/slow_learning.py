@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from watcher.detectors import Inputs, detector
+from watcher.detectors import Inputs, at_least, detector
 from watcher.detectors._chance import at_chance, named
 from watcher.detectors._noise import spread
 from watcher.detectors._stuck import faded, pinned, sunk
@@ -52,8 +52,7 @@ class SlowLearning:
 
     def __post_init__(self) -> None:
         """Refuse what no trend can be fitted to."""
-        if self.patience < 3:
-            raise ValueError(f"patience must be at least 3, found {self.patience}")
+        at_least(self, "patience", 3)
 
 
 @detector("slow_learning", SlowLearning, optional=("val", "metric", "instead", "lr", "grad_norm"))

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from watcher.detectors import Inputs, detector
+from watcher.detectors._trend import after_last
 from watcher.model import OK, UNKNOWN, Better, Floats, Status, Verdict, WallTime
 from watcher.series import TAIL, Window
 
@@ -67,8 +68,7 @@ def detect(inputs: Inputs, params: Threshold, now: WallTime) -> Verdict:
         return OK
     if len(recent) < params.points or not recent.all():
         return UNKNOWN
-    inside = np.flatnonzero(~outside)
-    start = int(inside[-1]) + 1 if len(inside) else 0
+    start = after_last(~outside)
     found = window.extremes
     lower = inputs.better.get("value", Better.LOWER) is Better.LOWER
     best = found.low if lower else found.high

@@ -13,13 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from watcher.detectors import Inputs, detector
-from watcher.detectors._chance import COMMON, at_chance, named
+from watcher.detectors import Inputs, at_least, detector
+from watcher.detectors._chance import both_at_chance, named
 from watcher.detectors._settled import Flat, Rest, at_rest, surely_fallen
 from watcher.detectors._trend import warming_up
 from watcher.model import OK, UNKNOWN, Severity, Status, Verdict, WallTime
-
-CHANCE, NEARLY = 0.002, 0.02  # of ln(k): how near training must be, and validation
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +38,7 @@ class Underfitting:
 
     def __post_init__(self) -> None:
         """Refuse what no trend can be fitted to."""
-        if self.patience < 3:
-            raise ValueError(f"patience must be at least 3, found {self.patience}")
+        at_least(self, "patience", 3)
 
 
 @detector("underfitting", Underfitting, inputs=("train", "val"), optional=("lr",))
@@ -63,9 +60,7 @@ def detect(inputs: Inputs, params: Underfitting, now: WallTime) -> Verdict:
     other = at_rest(val, Flat(params.part, min(4, params.patience), 1.5 * params.margin))
     if other is None or other.level - rest.level > params.gap * abs(rest.level):
         return OK
-    low, chance = val.extremes, at_chance(rest.level, CHANCE, COMMON)
-    if chance is not None and at_chance(other.level, NEARLY) != chance:
-        chance = None
+    low, chance = val.extremes, both_at_chance(rest.level, other.level)
     said = f"training loss {rest.level:.4g} and validation loss {other.level:.4g} have been"
     said += f" level since step {rest.since}, at {1 - rest.fallen:.0%} of the first loss"
     said += f" {rest.start:.4g}" + (f": {named(chance)}" if chance is not None else "")

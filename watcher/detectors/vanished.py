@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from watcher.detectors import Inputs, detector
+from watcher.detectors import Inputs, at_least, detector
 from watcher.detectors._noise import median
+from watcher.detectors._trend import after_last
 from watcher.model import OK, UNKNOWN, Severity, Status, Verdict, WallTime
 
 EARLY = 5  # points whose median is where it began
@@ -30,8 +31,7 @@ class Vanished:
         """Refuse what any training that goes well would meet."""
         if not 0 <= self.part <= 0.2:
             raise ValueError(f"part must be from 0 to 0.2, found {self.part}")
-        if self.least < 5:
-            raise ValueError(f"least must be at least 5, found {self.least}")
+        at_least(self, "least", 5)
 
 
 @detector("vanished", Vanished)
@@ -50,17 +50,15 @@ def detect(inputs: Inputs, params: Vanished, now: WallTime) -> Verdict:
     step, value = window.finite_curve
     if len(value) < EARLY + params.least:
         return UNKNOWN
-    began = median(value[:EARLY]) if params.part > 0 else float(value[:EARLY].max())
+    began, last = median(value[:EARLY]), value[-max(params.least, len(value) // 4) :]
     most = params.part * began
-    never = params.part <= 0 and not inputs.run.parts  # a part of a loss may not apply at all
-    if not (began > 0 or never) or value[-1] > most:
+    if params.part > 0:
+        left, since, unfit = median(last), len(value) - len(last), began <= 0
+    else:
+        left, since = float(last.max()), after_last(value > 0)
+        unfit = inputs.run.parts and since == 0  # a part of a loss may not apply at all
+    if unfit or value[-1] > most or left > most:
         return OK
-    last = value[-max(params.least, len(value) // 4) :]
-    if (median(last) if params.part > 0 else float(last.max())) > most:
-        return OK
-    above = np.flatnonzero(value > most)
-    since = len(value) - len(last) if params.part > 0 else int(above[-1]) + 1 if len(above) else 0
-    left = median(last)
     said = f"is down from {began:.3g} to {left:.2g}" if left > 0 else "has been exactly 0"
     return Verdict(
         Status.BREACH,

@@ -23,7 +23,7 @@ _BENEATH_COLOUR = "#8a56ac"
 _ONSET_COLOUR = "#c62828"
 _BEST_COLOUR = "#2e7d32"
 _DECADES_FOR_LOG = 1.5  # a loss that spans more is only readable on a logarithmic axis
-_FEW_DECADES = 4.0
+_FEW_DECADES = 4.0  # powers of ten alone would leave an axis with hardly a number
 _lock = threading.Lock()  # matplotlib promises nothing about threads
 
 

@@ -199,12 +199,10 @@ def _text(value: int | None) -> str:
 
 def plain(alert: Alert) -> str:
     """Return an alert as one line without control characters."""
-    at = steps(alert)
-    parts = [word(alert).upper(), place(alert), clip(alert.alert, _NAME_LIMIT), subject(alert)]
+    name = clip(alert.alert, _NAME_LIMIT)
+    parts = [word(alert).upper(), place(alert), name, subject(alert), steps(alert)]
     said = clip(alert.reason, _REASON_LIMIT) or summary(alert)
-    return (
-        "  ".join(filter(None, parts)) + (f"  {at}" if at else "") + (f": {said}" if said else "")
-    )
+    return "  ".join(filter(None, parts)) + (f": {said}" if said else "")
 
 
 def plain_notice(notice: Notice) -> str:

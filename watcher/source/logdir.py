@@ -44,7 +44,7 @@ AnyPath = str | os.PathLike[str]
 _HOT_FOR = 300.0
 _REST = 1 / 60  # of how long a run was silent: until it is asked again
 _VERSION = 2
-_PART = 500  # directories or runs in one part of a snapshot
+PART = 500  # directories or runs in one part of what is kept over a restart
 _FIRST_SIGHT = 20_000  # points that a run directory counts for when it is first read
 _UNLIMITED = 1 << 62
 
@@ -490,12 +490,12 @@ class Logdir:
         """
         for name, root in self._roots.items():
             directories, runs = list(root.tree.directories.values()), list(root.runs.values())
-            for at in range(0, max(len(directories), len(runs)), _PART):
+            for at in range(0, max(len(directories), len(runs)), PART):
                 yield {
                     "version": _VERSION,
                     "root": name,
-                    "directories": [_pack(d) for d in directories[at : at + _PART]],
-                    "runs": [_pack_run(run) for run in runs[at : at + _PART]],
+                    "directories": [_pack(d) for d in directories[at : at + PART]],
+                    "runs": [_pack_run(run) for run in runs[at : at + PART]],
                 }
 
     def restore(self, parts: Iterable[Mapping[str, Any]]) -> None:
