@@ -326,27 +326,30 @@ class Service:
         """
         with self._reloading:
             self._files = _mtimes(self.config, self._config_path)
-            self.reloaded = False
-            try:
-                fresh = load_config(self._config_path) if self._config_path else self.config
-                plan = plan_of(fresh, self.engine.plan.version + 1)
-            except InvalidInput as error:
-                for problem in error.problems:
-                    log.error("not reloaded, the last good rules stay problem=%s", problem)
-                return
-            except WatcherError as error:
-                log.error("not reloaded, the last good rules stay error=%r", str(error))
-                return
-            fixed = [k for k in _FIXED if getattr(fresh, k) != getattr(self.config, k)]
-            if fixed:
-                log.error("not reloaded, restart the service to change %s", ", ".join(fixed))
-                return
-            self.engine.plan, self.engine.routes, self.config = plan, fresh.routes, fresh
-            self.reloaded = True
-            self._files = _mtimes(self.config, self._config_path)
-            log.info("reloaded rules=%d", len(plan.rules))
-            if fresh.without_shipped:
-                log.warning(WITHOUT_SHIPPED)
+            self.reloaded = self._taken()
+
+    def _taken(self) -> bool:
+        """Say whether what the files hold was taken; log why not."""
+        try:
+            fresh = load_config(self._config_path) if self._config_path else self.config
+            plan = plan_of(fresh, self.engine.plan.version + 1)
+        except InvalidInput as error:
+            for problem in error.problems:
+                log.error("not reloaded, the last good rules stay problem=%s", problem)
+            return False
+        except WatcherError as error:
+            log.error("not reloaded, the last good rules stay error=%r", str(error))
+            return False
+        fixed = [k for k in _FIXED if getattr(fresh, k) != getattr(self.config, k)]
+        if fixed:
+            log.error("not reloaded, restart the service to change %s", ", ".join(fixed))
+            return False
+        self.engine.plan, self.engine.routes, self.config = plan, fresh.routes, fresh
+        self._files = _mtimes(self.config, self._config_path)
+        log.info("reloaded rules=%d", len(plan.rules))
+        if fresh.without_shipped:
+            log.warning(WITHOUT_SHIPPED)
+        return True
 
     def healthy(self) -> bool:
         """Whether scheduler, evaluator and senders gave a sign of life of late."""
