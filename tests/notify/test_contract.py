@@ -61,6 +61,28 @@ every = pytest.mark.parametrize("kind", KINDS)
 
 
 @contextlib.contextmanager
+def hasty() -> Iterator[int]:
+    """Hear each caller out, begin an answer that all is well, and hang up within its headers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    line, _ = server.accept()
+                    with line, line.makefile("rb") as said:
+                        length = 0
+                        while (header := said.readline()).strip():
+                            if header.lower().startswith(b"content-length:"):
+                                length = int(header.partition(b":")[2])
+                        said.read(length)
+                        line.sendall(b"HTTP/1.1 200 OK\r\nContent-Le")
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield int(server.getsockname()[1])
+        server.shutdown(socket.SHUT_RDWR)
+
+
+@contextlib.contextmanager
 def stranger(said: bytes | None) -> Iterator[int]:
     """Listen, and say ``said`` to whoever calls and hang up; None: say nothing, hold the line."""
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -103,6 +125,13 @@ def test_nobody_there_may_pass_and_nothing_arrived(kind: str) -> None:
 def test_silence_ends_by_the_time_out_and_may_pass(kind: str) -> None:
     with stranger(None) as port:
         assert failure(KINDS[kind](port)).retryable
+
+
+@pytest.mark.parametrize("kind", ["webhook", "slack-webhook", "alertmanager", "pagerduty"])
+def test_an_answer_that_ends_within_its_headers_is_none(kind: str) -> None:
+    with hasty() as port:
+        error = failure(KINDS[kind](port))
+    assert (error.retryable, error.ambiguous) == (True, True)
 
 
 @every

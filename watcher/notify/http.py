@@ -75,6 +75,8 @@ def post(
     try:
         with build_opener(_NoRedirect).open(request, timeout=timeout) as answer:
             answer.read1(_MOST_READ)
+            if _cut(answer.headers):
+                raise http.client.IncompleteRead(b"")
     except HTTPError as error:
         with error:
             raise _refused(who, error, explain) from None
@@ -86,6 +88,12 @@ def post(
         raise SendError(text, retryable=True, ambiguous=True) from None
     except UnicodeError:  # what the idna codec thinks of a host
         raise SendError(f"{who}: not the name of a host", retryable=False) from None
+
+
+def _cut(headers: Message) -> bool:
+    """Whether an answer ended within its headers: what was to come may have said anything."""
+    framed = "Content-Length" in headers or "Transfer-Encoding" in headers
+    return bool(headers.defects) and not framed
 
 
 def _refused(who: str, error: HTTPError, explain: Explain) -> SendError:
