@@ -44,6 +44,11 @@ class RunFacts:
     reinforcement: bool = False  # RL: losses follow the reward's scale
     parts: bool = False  # of the loss parts alone are logged, no sum: one of them says little
 
+    @property
+    def need_not_fall(self) -> bool:
+        """Whether the losses of a healthy run of this kind may stay as high as they are."""
+        return self.adversarial or self.reinforcement
+
 
 @dataclass(frozen=True, slots=True)
 class Inputs:

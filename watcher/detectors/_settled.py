@@ -14,7 +14,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from watcher.detectors._trend import Trend, batches, finite, mean, opening, scale, trend
+from watcher.detectors._trend import (
+    Trend,
+    after_last,
+    batches,
+    finite,
+    mean,
+    opening,
+    scale,
+    trend,
+)
 from watcher.model import Floats
 from watcher.series import Window
 
@@ -137,8 +146,7 @@ def _since(value: Floats, known: int, level: float, tolerance: float) -> int:
     total = np.zeros(known + width + 1)
     value[: known + width].cumsum(out=total[1:])
     smooth = (total[width:] - total[:-width]) / width
-    away = np.flatnonzero(np.abs(smooth - level) > tolerance)
-    return min(known, int(away[-1]) + 1) if len(away) else 0
+    return min(known, after_last(np.abs(smooth - level) > tolerance))
 
 
 def falls_since(window: Window, since: int, least: float) -> bool:

@@ -21,7 +21,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from watcher.detectors import Inputs, detector
 from watcher.detectors._metric import metric_of
 from watcher.detectors._noise import SHORT, came_back, median, spread, times
-from watcher.detectors._trend import warming_up
+from watcher.detectors._trend import after_last, warming_up
 from watcher.model import OK, UNKNOWN, Floats, Ints, Severity, Status, Verdict, WallTime
 from watcher.series import Window
 
@@ -71,7 +71,7 @@ def detect(inputs: Inputs, params: Divergence, now: WallTime) -> Verdict:
     The onset is where it began to rise, the best step that of validation's minimum before it if
     validation is logged, else of the loss's own.
     """
-    if inputs.run.adversarial or inputs.run.reinforcement:
+    if inputs.run.need_not_fall:
         return OK
     step, value = inputs["value"].finite_curve
     n = len(value)
@@ -100,7 +100,7 @@ def detect(inputs: Inputs, params: Divergence, now: WallTime) -> Verdict:
     if n < SHORT:  # a handful of points: whatever the learning rate did, only what anyone sees
         part = max(part, params.part_blind)
     up = smooth[low:] > base + 0.35 * rise
-    left = int(step[min(low + int(np.flatnonzero(~up)[-1]) + 1, n - 1)])
+    left = int(step[min(low + after_last(~up), n - 1)])
     stays = max(width, 2 if n < SHORT else 3 if n < LONG else 6)
     lowest = float(value[-stays:].min())
     unsure = UNKNOWN if lowest > base + part * level else OK  # far up: what was said stays said

@@ -51,7 +51,7 @@ def detect(inputs: Inputs, params: Frozen, now: WallTime) -> Verdict:
     none may have changed sides; and in a warm-up.
     """
     window = inputs["value"]
-    if inputs.run.adversarial or inputs.run.reinforcement:
+    if inputs.run.need_not_fall:
         return OK
     if len(window) < params.least:
         return UNKNOWN

@@ -69,7 +69,7 @@ def detect(inputs: Inputs, params: Nan, now: WallTime) -> Verdict:
     if not good.any() and not window.whole and window.first_nonfinite_step is not None:
         first = window.first_nonfinite_step
     # of what is not best where it is lowest there is nothing to go back to
-    odd = params.norm or inputs.run.adversarial or inputs.run.reinforcement
+    odd = params.norm or inputs.run.need_not_fall
     known = math.isfinite(low.low) and not odd
     what = "NaN" if math.isnan(float(window.value[start])) else "infinite"
     name = "gradient norm" if params.norm else "loss"

@@ -57,7 +57,7 @@ def detect(inputs: Inputs, params: Oscillation, now: WallTime) -> Verdict:
     UNKNOWN when they swung like that before the newest points, too: a sawtooth that was there
     from the start is no finding, and one that was found is not over.
     """
-    if inputs.run.adversarial or inputs.run.reinforcement:
+    if inputs.run.need_not_fall:
         return OK
     window = inputs["value"]
     if len(window) < params.least:

@@ -92,7 +92,7 @@ def detect(inputs: Inputs, params: Overfitting, now: WallTime) -> Verdict:
     val = inputs["val"]
     if inputs.get("instead") is not None:
         return UNKNOWN
-    if inputs.run.adversarial or inputs.run.reinforcement:
+    if inputs.run.need_not_fall:
         return OK
     if len(val) < 5:
         return UNKNOWN

@@ -62,7 +62,7 @@ def detect(inputs: Inputs, params: Plateau, now: WallTime) -> Verdict:
     or is being taken back already, the run may be converging as planned: a hint as well.
     """
     window = inputs["value"]
-    if inputs.run.adversarial or inputs.run.reinforcement:
+    if inputs.run.need_not_fall:
         return OK
     instead = inputs.get("instead")
     if instead is not None and len(window) < SPARSE * len(instead):

@@ -67,7 +67,7 @@ def detect(inputs: Inputs, params: SlowLearning, now: WallTime) -> Verdict:
     warm-up is waited for.
     """
     window = inputs["value"]
-    if inputs.run.adversarial or inputs.run.reinforcement:
+    if inputs.run.need_not_fall:
         return OK
     instead = inputs.get("instead")
     if instead is not None and len(instead) >= params.patience:

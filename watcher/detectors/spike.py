@@ -191,8 +191,7 @@ def detect(inputs: Inputs, params: Spike, now: WallTime) -> Verdict:
     by a jump is kept for longer: then it is no spike, and not over either.
     """
     window = inputs["value"]
-    run = inputs.run
-    if run.reinforcement or run.adversarial:
+    if inputs.run.need_not_fall:
         return OK
     if len(window) < params.few + 1:
         return UNKNOWN

@@ -46,7 +46,7 @@ class Underfitting:
 def detect(inputs: Inputs, params: Underfitting, now: WallTime) -> Verdict:
     """Breach when both curves are flat, near each other, and high against the start."""
     train, val = inputs["train"], inputs["val"]
-    if inputs.run.adversarial or inputs.run.reinforcement:
+    if inputs.run.need_not_fall:
         return OK
     least = params.patience + 2
     if len(train) < least or len(val) < min(4, least) or warming_up(inputs.get("lr")):
