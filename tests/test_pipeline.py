@@ -16,6 +16,7 @@ from watcher.model import (
     Rule,
     RunState,
     Selector,
+    Severity,
     Signs,
 )
 from watcher.pipeline import KnownRun, Plan, State, tick
@@ -49,6 +50,26 @@ def test_a_breach_fires_once_at_its_step_and_resolves_when_it_is_over():
         (AlertState.RESOLVED, 5),
     ]
     assert out.transitions[-1].alert.resolved_step == 10
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        (Severity.INFO, Severity.WARNING, ["First", "Second"]),
+        (Severity.WARNING, Severity.WARNING, ["First"]),
+        (Severity.WARNING, Severity.INFO, ["First"]),
+        (Severity.CRITICAL, Severity.CRITICAL, ["First"]),
+    ],
+)
+def test_the_same_of_another_series_is_said_only_if_it_is_worse(first, second, said):
+    train, val = Selector(Role.TRAIN_LOSS), Selector(Role.VAL_LOSS)
+    rules = (
+        replace(rule(), alert="First", inputs={"value": train}, severity=first),
+        replace(rule(), alert="Second", inputs={"value": val}, severity=second),
+    )
+    curves = {"train/loss": HIGH, "val/loss": [*CALM[:7], 9.0, 9.0, 9.0]}
+    out = tick(State(), Poll((batch(curves, fresh=True),)), Plan(rules), at(10))
+    assert [t.alert.alert for t in out.transitions] == said
 
 
 def test_train_and_validation_directories_are_one_run():

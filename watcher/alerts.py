@@ -57,6 +57,11 @@ def loudness(severity: Severity) -> int:
     return _LOUDNESS[severity]
 
 
+def severity_of(verdict: Verdict, rule: Rule, otherwise: Severity = Severity.WARNING) -> Severity:
+    """Return how bad it is: the rule's word goes before the detector's."""
+    return rule.severity or verdict.severity or otherwise
+
+
 def fingerprint(slot: Slot, onset: int | None) -> str:
     """Return the digest that identifies an alert: 16 hex digits, the same on every machine."""
     parts = [slot.rule, slot.run.root, slot.run.run, slot.attempt, slot.subject, onset]
@@ -115,7 +120,7 @@ def _begin(held: Alert | None, verdict: Verdict, look: Look) -> Advance:
         alert=rule.alert,
         detector=rule.detector,
         team=rule.team,
-        severity=_severity(verdict, look),
+        severity=severity_of(verdict, look.rule, look.severity),
         state=AlertState.PENDING,
         reason=verdict.reason,
         advice=text(verdict.advice),
@@ -147,7 +152,7 @@ def _wait(held: Alert, verdict: Verdict, look: Look) -> Advance:
         fingerprint=fingerprint(look.slot, onset),
         onset_step=onset,
         onset_at=look.onset_at,
-        severity=_severity(verdict, look),
+        severity=severity_of(verdict, look.rule, look.severity),
     )
     return _fire_or_wait(AlertState.PENDING, alert, look, new=False)
 
@@ -162,7 +167,7 @@ def _fire_or_wait(before: AlertState | None, alert: Alert, look: Look, *, new: b
 
 def _go_on(held: Alert, verdict: Verdict, look: Look) -> Advance:
     """Keep a firing alert's identity and onset; it may become louder, never quieter."""
-    severity = max(held.severity, _severity(verdict, look), key=loudness)
+    severity = max(held.severity, severity_of(verdict, look.rule, look.severity), key=loudness)
     alert = replace(_refreshed(held, verdict, look), severity=severity)
     if severity is held.severity:
         return alert, ()
@@ -185,10 +190,6 @@ def _refreshed(held: Alert, verdict: Verdict, look: Look) -> Alert:
         ok_step=None,
         ok_points=None,
     )
-
-
-def _severity(verdict: Verdict, look: Look) -> Severity:
-    return look.rule.severity or verdict.severity or look.severity
 
 
 def _whole(step: int | None) -> int | None:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from watcher import alerts as life
 from watcher import evaluate, roles
+from watcher.detectors import RunFacts
 from watcher.evaluate import Bound, Subject
 from watcher.model import (
     UNKNOWN,
@@ -31,6 +32,7 @@ from watcher.model import (
     Rule,
     RunKey,
     RunState,
+    Severity,
     Slot,
     Status,
     Transition,
@@ -38,7 +40,7 @@ from watcher.model import (
     WallTime,
     no_points,
 )
-from watcher.precedence import OWN_WORDS, silenced
+from watcher.precedence import OWN_WORDS, alike, silenced
 from watcher.series import Window, checkpoints
 from watcher.watched import IDLE, Watched
 
@@ -287,8 +289,7 @@ def _judge_part(run: Watched, part: Columns, plan: RunPlan, moment: Moment) -> l
         for feed in needed[cut.tag]:
             feed.until(cut.at)
         for bound in by_trigger[cut.tag] if cut.full else watchful[cut.tag]:
-            hushed = loud and _hushed(bound, loud)
-            verdict = UNKNOWN if hushed else evaluate.judge(bound, facts, now)
+            verdict = _worth_saying(bound, facts, now, loud)
             if not run.alerts and verdict.status is not Status.BREACH:
                 bound.verdict = verdict  # nothing was wrong, and nothing is: the common case
                 continue
@@ -364,28 +365,44 @@ def _is_open(run: Watched, slot: Slot) -> bool:
     return held is not None and held.open
 
 
-def _loud(run: Watched) -> list[tuple[Slot, str]]:
-    """Return slot and detector of the alerts of this try that fire and are heard."""
+def _loud(run: Watched) -> list[Alert]:
+    """Return the alerts of this try that fire and are heard."""
     return [
-        (slot, alert.detector)
+        alert
         for slot, alert in run.alerts.items()
         if alert.state is AlertState.FIRING and slot.attempt == run.attempt and not alert.shadow
     ]
 
 
-def _hushed(bound: Bound, loud: Sequence[tuple[Slot, str]]) -> bool:
-    """Whether another finding of the same try makes this one not worth saying.
+def _worth_saying(bound: Bound, facts: RunFacts, now: WallTime, loud: Sequence[Alert]) -> Verdict:
+    """Judge; UNKNOWN if another finding of the same try makes this one not worth saying.
 
-    A stronger one, or the same about another series: a NaN in one loss is soon one in all. Rules
-    in their author's own words are the same only if they are one rule.
+    A stronger one does, and one that says the same and is no less severe: in other words, or
+    about another series, for a NaN in one loss is soon one in all. Rules in their author's own
+    words are the same only if they are one rule.
     """
-    others = [(slot, detector) for slot, detector in loud if slot != bound.slot]
-    name, rule = bound.subject.detector.name, bound.slot.rule
-    same = any(
-        detector == name and (name not in OWN_WORDS or slot.rule == rule)
-        for slot, detector in others
+    others = [alert for alert in loud if alert.slot != bound.slot]
+    if not others:
+        return evaluate.judge(bound, facts, now)
+    name = bound.subject.detector.name
+    if silenced(name, (alert.detector for alert in others)):
+        return UNKNOWN
+    said = [
+        life.loudness(alert.severity)
+        for alert in others
+        if (
+            alert.detector == name
+            and (name not in OWN_WORDS or alert.slot.rule == bound.slot.rule)
+        )
+        or alike(name, alert.detector)
+    ]
+    if said and max(said) == life.loudness(Severity.CRITICAL):
+        return UNKNOWN
+    verdict = evaluate.judge(bound, facts, now)
+    worse = verdict.status is Status.BREACH and all(
+        life.loudness(life.severity_of(verdict, bound.subject.rule)) > one for one in said
     )
-    return same or silenced(name, (detector for _, detector in others))
+    return verdict if worse or not said else UNKNOWN
 
 
 def _onset_at(trigger: Window | None, verdict: Verdict) -> WallTime | None:
@@ -452,8 +469,7 @@ def look(
     waiting = {slot for slot, alert in run.alerts.items() if _waits(alert)}
     for bound in run.bounds:
         if bound.subject.detector.timed and run.alive:
-            hushed = bool(run.alerts) and _hushed(bound, _loud(run))
-            verdict = UNKNOWN if hushed else evaluate.judge(bound, facts, now)
+            verdict = _worth_saying(bound, facts, now, _loud(run))
             said += _advance(run, bound, verdict, labels, now)
         elif waiting and bound.slot in waiting:
             said += _advance(run, bound, bound.verdict, labels, now)

@@ -26,7 +26,7 @@ SILENCES: Mapping[str, frozenset[str]] = {
     "stalled": frozenset({"throughput"}),
 }
 
-# Names for much the same: the first that is said stays the only one.
+# Names for much the same: the first that is said stays the only one, unless another is worse.
 FIRST_COME: tuple[frozenset[str], ...] = (
     LEARNING,
     frozenset({"divergence", "oscillation"}),
@@ -38,11 +38,10 @@ OWN_WORDS = frozenset({"expression", "expression_timed", "threshold"})
 
 def silenced(detector: str, firing: Iterable[str]) -> bool:
     """Whether a finding of ``detector`` goes without saying while ``firing`` detectors fire."""
-    return any(_goes_before(other, detector) for other in firing)
+    return any(detector in SILENCES.get(other, ()) for other in firing)
 
 
 @functools.cache
-def _goes_before(other: str, detector: str) -> bool:
-    if detector in SILENCES.get(other, ()):
-        return True
+def alike(detector: str, other: str) -> bool:
+    """Whether two detectors say much the same, each in its own words."""
     return other != detector and any({other, detector} <= group for group in FIRST_COME)
