@@ -57,6 +57,16 @@ def test_a_warm_up_an_unseen_start_and_a_run_that_has_only_begun_are_unknown():
     assert say(detect, RULE, value=LN2[:9], val=LN2[:9]).status is Status.UNKNOWN
 
 
+def test_a_loss_that_has_not_moved_is_told_once_half_of_the_schedule_is_over():
+    flat = 4.69 * noise(40, 0.002)
+    ends = np.linspace(1, 0.02, 40)
+    assert say(detect, RULE, value=flat, lr=ends).status is Status.BREACH
+    assert say(detect, RULE, value=flat[:20], lr=ends[:20]).status is Status.UNKNOWN
+    assert say(detect, RULE, value=flat, lr=np.full(40, 1.0)).status is Status.UNKNOWN
+    slow = np.linspace(1, 0.97, 40) * noise(40, 0.002)
+    assert say(detect, RULE, value=slow, lr=ends).status is not Status.BREACH
+
+
 def test_a_loss_at_zero_or_below_has_no_scale():
     assert say(detect, RULE, value=-np.ones(100)).status is Status.UNKNOWN
 

@@ -16,8 +16,14 @@ def test_a_loss_that_is_zero_from_its_second_point_on_is_found():
     fired = [n for n, v in said.items() if v.status is Status.BREACH]
     assert fired[0] == 15
     found = said[fired[0]]
-    assert (found.severity, found.onset, found.advice) == (Severity.INFO, 2, "vanished")
+    assert (found.severity, found.onset, found.advice) == (Severity.WARNING, 2, "vanished")
     assert "has been exactly 0 since step 2" in found.reason
+
+
+def test_a_loss_that_is_learned_away_is_a_hint():
+    value = np.array([*0.8 * 0.6 ** np.arange(20.0), *[0.0] * 20])
+    found = say(detect, NOTHING, value=value)
+    assert (found.status, found.severity, found.onset) == (Status.BREACH, Severity.INFO, 21)
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,8 @@ def detect(inputs: Inputs, params: SlowLearning, now: WallTime) -> Verdict:
     chance = None if leans or lost > 2 * params.near else _classes(steady, params)
     rose = lost < -params.near  # by now: the bump of a warm-up comes down again
     patience = params if not inputs.run.parts else replace(params, evaluations=params.due // 2)
-    if not _enough(val, window, patience, chance is not None, rough or rose):
+    nothing = chance is not None or (steady.stays(params.near) and _half_over(inputs.get("lr")))
+    if not _enough(val, window, patience, nothing, rough or rose):
         return UNKNOWN
     if chance is None and _metric_gains(inputs):
         return OK
@@ -187,17 +188,24 @@ def _evaluations(val: Window | None) -> Window | None:
 
 
 def _enough(
-    val: Window | None, window: Window, params: SlowLearning, chance: bool, rough: bool
+    val: Window | None, window: Window, params: SlowLearning, nothing: bool, rough: bool
 ) -> bool:
-    """Whether the run has gone on long enough; a known chance level needs half as much.
+    """Whether the run has gone on long enough; if surely ``nothing`` was learned, half as long.
 
     A training loss alone that is rough, or has risen, needs twice as much: what it will win is
     hidden for longer.
     """
-    share = 2 if chance else 1
+    share = 2 if nothing else 1
     if val is None:
         return len(window) >= params.alone * (2 if rough else 1) // share
     return len(window) >= params.points // share or len(val) >= params.evaluations // share
+
+
+def _half_over(lr: Window | None) -> bool:
+    """Whether the learning rate has come down to half its peak: most of the run is over."""
+    if lr is None or len(lr) < 2:
+        return False
+    return 0 <= lr.last_value <= lr.extremes.high / 2
 
 
 def _steadier(val: Window | None, line: Trend, params: SlowLearning) -> Trend:

@@ -3,7 +3,8 @@
 No fault of the curve, but of what it measures. A loss that is exactly zero at each of many points
 counts nothing any more: all labels masked, every margin met, or the answer given away in the
 inputs. A generator or discriminator that has lost nearly all of its loss has no opponent left, and
-the other learns nothing from it. Both are hints: a person has to look.
+the other learns nothing from it. Both are hints: a person has to look. A loss that was high, and is
+zero at the next point, is more than a hint: it was not learned away.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import numpy as np
 from watcher.detectors import Inputs, at_least, detector
 from watcher.detectors._noise import median
 from watcher.detectors._trend import after_last
-from watcher.model import OK, UNKNOWN, Severity, Status, Verdict, WallTime
+from watcher.model import OK, UNKNOWN, Floats, Severity, Status, Verdict, WallTime
 
 EARLY = 5  # points whose median is where it began
+SUDDEN = 0.25  # of where it began: what no training loses from one point to the next
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +61,18 @@ def detect(inputs: Inputs, params: Vanished, now: WallTime) -> Verdict:
         unfit = inputs.run.parts and since == 0  # a part of a loss may not apply at all
     if unfit or value[-1] > most or left > most:
         return OK
+    sudden = left == 0 and since > 0 and _sudden(value[:since])
     said = f"is down from {began:.3g} to {left:.2g}" if left > 0 else "has been exactly 0"
     return Verdict(
         Status.BREACH,
         reason=f"the loss {said} since step {int(step[since])}",
         onset=int(step[since]),
         value=float(value[-1]),
-        severity=Severity.INFO,
+        severity=Severity.WARNING if sudden else Severity.INFO,
         advice="vanished_opponent" if inputs.run.adversarial else "vanished",
     )
+
+
+def _sudden(before: Floats) -> bool:
+    """Whether a loss was still high when it became zero."""
+    return median(before[-3:]) > SUDDEN * median(before[:EARLY])
