@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from tests.batches import batch
+from tests.batches import batch, columns
 from tests.logs import T0
 from tests.simple_detectors import Limit, Quiet
 from watcher.model import (
@@ -174,6 +175,48 @@ def test_a_run_silent_for_hours_has_ended_and_is_not_called_resolved():
     out = tick(state, Poll(()), PLAN, at(9) + PLAN.ended_after + 1)
     assert {t.alert.state for t in out.transitions} == {AlertState.ENDED}
     assert [run.state for run in state.runs.values()] == [RunState.ENDED]
+
+
+EPOCH = np.arange(90)
+
+
+@pytest.mark.parametrize(
+    ("rate", "over"),
+    [
+        (0.1 * (1 - np.arange(1, 91) / 90), True),
+        (0.05 * (1 + np.cos(np.pi * EPOCH / 90)), True),
+        (0.05 * (1 + np.cos(np.pi * EPOCH / 98)), False),  # hung at 92 %
+        (0.1 * 0.1 ** (EPOCH // 30), False),  # its last stage is a third of the run
+        (0.1 * 0.1 ** (EPOCH // 31), False),
+        (0.1 * 0.9**EPOCH, False),  # comes down for ever
+        (0.1 * np.minimum(1, EPOCH / 50 + 0.01), False),
+    ],
+)
+def test_a_learning_rate_that_comes_down_to_zero_ends_a_silent_run_and_a_low_one_does_not(
+    rate, over
+):
+    state, end = State(), at(89)
+    curves = {"loss": [1.0] * 90, "lr": rate.tolist()}
+    tick(state, Poll((batch(curves, fresh=True),)), PLAN, end)
+    said = tick(state, Poll(()), PLAN, end + 400).transitions
+    assert [t.alert.alert for t in said] == ([] if over else ["Quiet"])
+    assert [run.state is RunState.FINISHED for run in state.runs.values()] == [over]
+
+
+def test_a_run_that_writes_seldom_has_stalled_before_it_counts_as_ended():
+    every, state = 7200.0, State()
+    plan = Plan((rule(), replace(rule("quiet"), params=Quiet(4 * every))))
+    points = columns({"loss": CALM}, every=every)
+    end = float(points.wall_time[-1])
+    seldom = replace(batch({}, fresh=True, observed_at=end, seen_at=end), points=points)
+    tick(state, Poll((seldom,)), plan, end)
+    assert tick(state, Poll(()), plan, end + PLAN.ended_after + 1).transitions == ()
+    out = tick(state, Poll(()), plan, end + 5 * every)
+    assert [(t.alert.alert, t.alert.state) for t in out.transitions] == [
+        ("Quiet", AlertState.FIRING)
+    ]
+    out = tick(state, Poll(()), plan, end + 9 * every)
+    assert [t.alert.state for t in out.transitions] == [AlertState.ENDED]
 
 
 def test_a_removed_run_is_gone_and_its_alerts_are_ended():

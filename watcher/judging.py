@@ -63,7 +63,11 @@ class RunPlan(Protocol):
 
     @property
     def ended_after(self) -> float:
-        """Seconds of silence after which a run without a sign of completion has ended."""
+        """Seconds of silence after which a run without a sign of completion has ended.
+
+        One that writes seldom, or was seen to pause for long, has twice the time after which it
+        counts as stalled.
+        """
 
     def rules_for(self, run: RunKey) -> Sequence[Rule]:
         """Return the rules that may look at ``run``."""
@@ -456,13 +460,13 @@ def look(
     if run.state in IDLE:
         return []
     facts, labels = run.facts(siblings), plan.labels_for(run.key)
-    silence = now - run.seen_at
-    if run.finished or (facts.finished and silence > max(QUIET, 4 * _or0(facts.interval))):
+    silence, usual = now - run.seen_at, 4 * _or0(facts.interval)
+    pauses = max(usual, 2 * facts.longest_pause)
+    if run.finished or (facts.finished and silence > max(QUIET, pauses)):
         run.state = RunState.FINISHED
         return run.close(AlertState.ENDED, now)
-    interval = _or0(facts.interval)
-    run.alive |= silence <= max(QUIET, 4 * interval)
-    if silence > (plan.ended_after if run.alive else max(OLD, 4 * interval)):
+    run.alive |= silence <= max(QUIET, usual)
+    if silence > (max(plan.ended_after, 2 * pauses) if run.alive else max(OLD, usual)):
         run.state = RunState.ENDED
         return run.close(AlertState.ENDED, now)
     said = [] if run.plan_version == plan.version else tie(run, plan, now)

@@ -35,8 +35,9 @@ from watcher.roles import Traits
 from watcher.series import Window
 
 IDLE = frozenset({RunState.FINISHED, RunState.ENDED, RunState.GONE})
-_LR_ENDED = 0.02  # a learning rate at 2 % of its peak is at the end of its schedule
+_LR_ENDED = 0.02  # of its peak: a learning rate above it is not at the end of its schedule
 _LR_POINTS = 8  # fewer say nothing of a schedule
+_LR_BEFORE = 3  # like its last fall: what was left of it, at least, some falls ago
 _RECENT = 64  # gaps
 _LEAP = 6 * 3600.0  # seconds; a longer gap is a clock that was set, or a run that was put off
 _SIBLINGS = 2  # finished neighbours that ended at the same step
@@ -271,11 +272,18 @@ class Watched:
 
 
 def _schedule_ended(rate: Window) -> bool:
-    """Whether a learning rate came down to its end, and is not just warming up."""
+    """Whether a learning rate comes down to zero: one fall like its last would bring it there.
+
+    The last stage of a step schedule is as low, and lasts; its falls, and those of an exponential
+    decay, are the same part of what is left each time. Those of a schedule with an end grow.
+    """
     peak = rate.extremes
-    return (
-        len(rate) >= _LR_POINTS
-        and peak.high > 0
-        and peak.high_step < rate.last_step
-        and rate.last_value <= _LR_ENDED * peak.high
-    )
+    if len(rate) < _LR_POINTS or not 0 <= rate.last_value <= _LR_ENDED * peak.high:
+        return False
+    value = rate.value
+    level = value[np.append(True, value[1:] != value[:-1])][-_LR_POINTS:]
+    fall = level[:-1] - level[1:]
+    if not (len(fall) > 1 and (fall > 0).all()):
+        return False
+    left = level[1:] / fall
+    return bool(left[-1] <= 1 and left.max() >= _LR_BEFORE)
