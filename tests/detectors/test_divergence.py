@@ -67,12 +67,12 @@ def test_a_rise_with_the_learning_rate_asks_for_more():
     loss = rising(n=400, turn=200, times=1.7, spread=0.02)
     flat, up = np.full(400, 1e-3), np.where(np.arange(400) < 200, 1e-3, 3e-3)
     assert say(detect, RULE, value=loss, lr=flat).status is Status.BREACH
-    assert say(detect, RULE, value=loss, lr=up).status is Status.OK
+    assert say(detect, RULE, value=loss, lr=up).status is not Status.BREACH
 
 
 def test_the_bump_of_a_warm_up_is_none():
     bump = [2.3, 2.29, 2.28, 2.3, 2.6, 2.9, 3.0, 3.1, 3.1, 3.1, 3.1, 3.1, 3.1, 3.1]
-    assert say(detect, RULE, value=bump).status is Status.OK
+    assert say(detect, RULE, value=bump).status is not Status.BREACH
 
 
 def test_too_few_points_are_unknown():

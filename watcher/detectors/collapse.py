@@ -50,6 +50,8 @@ class Collapse:
 def detect(inputs: Inputs, params: Collapse, now: WallTime) -> Verdict:
     """Breach when most of what a return had climbed is gone, and stays gone.
 
+    OK while it is near its best, or well on its way back to it; UNKNOWN in between.
+
     The onset is where it left the stretch about its best, the best step the highest point of the
     best batch.
     """
@@ -64,25 +66,25 @@ def detect(inputs: Inputs, params: Collapse, now: WallTime) -> Verdict:
         return OK  # it is near its best: the common case, and cheap
     level = np.array([median(value[a:b]) for a, b in pairwise(edges.tolist())])
     best = int(level.argmax())
+    if _recovers(level[best:]):
+        return OK
     climb = float(level[best] - level[:2].mean())
     fall = float(level[best] - level[-last:].max())
     if not 0 < params.lost * climb <= fall:
-        return OK
+        return UNKNOWN  # somewhere between: what was said stays said
     high = _around(level >= level[best] - (1 - params.lost) * climb, best)
     low = _around(level <= level[best] - params.lost * climb, BATCHES - 1)
     if high.stop - high.start < last or best < last:
-        return OK  # it never was there to stay
+        return UNKNOWN  # it never was there to stay
     wanders = max(float(level[high].std()), float(level[low].std()))
     if fall < params.factor * wanders or fall <= 2 * came_back(-level[: best + 1]):
-        return OK
-    if _recovers(level[best:]):
-        return OK
+        return UNKNOWN
     if len(value) < params.short:
         down = value[edges[high.stop] :]
         if -float(np.diff(level[best:]).min()) < SUDDEN * fall:
-            return OK
+            return UNKNOWN
         if len(down) >= 3 and trend(down).likely_rises():
-            return OK  # as after a level that became harder
+            return UNKNOWN  # as after a level that became harder
     peak, now_at = int(edges[best]), float(level[low].mean())
     gone = (float(level[best]) - now_at) / climb
     return Verdict(

@@ -29,6 +29,7 @@ FEW = 12  # points: fewer have no noise to speak of, only a shape
 NOTHING = 1e-5  # of the first loss: what lies below has been learned to the last digit
 FAR = 10.0  # times its first value: no start of a training goes there and comes back
 TWICE, LEARNED = 2.0, 0.2  # of its first value: three points above that, after a fall by this
+USUAL = 2.0  # standard errors by which any mean may lie above the lowest of many
 CALM = 8  # points before the rise from which on they alone say what noise there was
 AGREED = 0.5  # of the factor, where validation rose as well, or all that was learned is lost
 BACK, NEAR = 8, 0.1  # points that are so near to its start: what was learned is lost
@@ -68,6 +69,8 @@ class Divergence:
 def detect(inputs: Inputs, params: Divergence, now: WallTime) -> Verdict:
     """Breach when the smoothed loss is surely above its best and stays there.
 
+    OK once it is back; UNKNOWN while it is up, but not surely, or for a reason.
+
     The onset is where it began to rise, the best step that of validation's minimum before it if
     validation is logged, else of the loss's own.
     """
@@ -86,7 +89,7 @@ def detect(inputs: Inputs, params: Divergence, now: WallTime) -> Verdict:
     base, rise = float(smooth[low]), float(smooth[-1] - smooth[low])
     level = _level(value, base)
     if rise <= params.part * level:  # the common case, and cheap
-        return OK
+        return OK if rise <= params.part * level / 2 else UNKNOWN
     if 0 <= smooth[-1] <= NOTHING * value[0]:
         return OK
     if inputs.run.parts and low <= n // 8:
@@ -103,25 +106,26 @@ def detect(inputs: Inputs, params: Divergence, now: WallTime) -> Verdict:
     left = int(step[min(low + after_last(~up), n - 1)])
     stays = max(width, 2 if n < SHORT else 3 if n < LONG else 6)
     lowest = float(value[-stays:].min())
-    unsure = UNKNOWN if lowest > base + part * level else OK  # far up: what was said stays said
     agrees = n < LONG and _validation_agrees(val, left, part)
     lost = n < SHORT and _all_is_lost(value, val)
     if n < SHORT and _doubtful(value, low, rise, agrees=agrees, lost=lost):
-        return unsure
+        return UNKNOWN
     before = value[: low + 1] if low + 1 >= CALM else value
     factor = params.factor * (1 + params.few / len(before) if n >= FEW else 1)
     factor *= AGREED if agrees or back else 1.0
     error = _noise(value, before, base, agrees=agrees) * math.sqrt(2 / width)
     asked = max(part * level, 0.0 if lost else factor * error)
+    if rise <= USUAL * _least_noise(value, before, base) * math.sqrt(2 / width):
+        return OK
     if rise <= asked or lowest <= base + min(0.35 * rise, asked):
-        return unsure
+        return UNKNOWN  # it is up: what was said stays said
     if rise <= params.again * came_back(smooth[: low + 1]):
-        return unsure
+        return UNKNOWN
     if not _longest_yet(up, params.again):
-        return unsure
+        return UNKNOWN
     start = median(value[: max(1, min(low, width, 5))])
     if start - base < params.descent * rise and rise < max(level, abs(start)):
-        return OK
+        return UNKNOWN
     near = min(0.1 * rise, 2 * error + 0.02 * level)
     if smooth[-1] < EXCUSED * base and _metric_gains(inputs, left):
         return UNKNOWN
@@ -162,6 +166,12 @@ def _noise(value: Floats, before: Floats, base: float, *, agrees: bool) -> float
     if agrees and len(before) < len(value):
         return min(noise, base * spread(np.log(before)))
     return max(noise, min(spread(value), base * spread(np.log(value))))
+
+
+def _least_noise(value: Floats, before: Floats, base: float) -> float:
+    """Return the noise of single points about the best level, however wild it is further up."""
+    noise = spread(before)
+    return min(noise, base * spread(np.log(value))) if float(value.min()) > 0 else noise
 
 
 def _doubtful(value: Floats, low: int, rise: float, *, agrees: bool, lost: bool) -> bool:

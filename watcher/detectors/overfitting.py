@@ -67,8 +67,9 @@ class Course(enum.Enum):
 
 
 LEARNED = 0.5  # of its first loss: training that has come down so far has begun to fit
+LUCK = 1.0  # spreads of single evaluations by which the surroundings of the best are low
 NOISY = 4.0  # spreads of single evaluations, at least
-SUDDEN, DOWN = 0.2, 8  # of its best, and evaluations that have lost so much: no trend is needed
+SUDDEN, DOWN = 0.2, 8  # of the level, and evaluations that are so far off: no trend is needed
 PERCENT = 20.0  # what is as high and never above 100 may be one
 LEAST_DESCENT = 0.05  # of the level: what fell by less is measured as if it had fallen by this
 
@@ -85,6 +86,7 @@ _MEANWHILE = {
 def detect(inputs: Inputs, params: Overfitting, now: WallTime) -> Verdict:
     """Breach when validation has surely got worse since its best and training loss has not.
 
+    OK once it is back near its best: where it is not, that less is sure now takes back nothing.
     Onset and best are the step of the best. UNKNOWN under five evaluations, and beside a better
     series for the question (``instead``); quiet for adversarial and reinforcement runs, whose
     losses are no measure of fit.
@@ -109,20 +111,28 @@ def detect(inputs: Inputs, params: Overfitting, now: WallTime) -> Verdict:
     if after < 2 or (len(value) <= params.patience and not trained):
         return OK
     course = _course(train, int(step[best])) if train is not None else Course.UNKNOWN
+    back = OK if _is_back(value, best, params.min_rise) else UNKNOWN
     if course is Course.RISES:
-        return OK
+        return back
     if metric:
         drop = _drop(value, best, course, inputs["val"].extremes.high, params)
-        return OK if drop is None else _finding(inputs, drop, after, course, params)
+        return back if drop is None else _finding(inputs, drop, after, course, params)
     suffers = len(value) <= FEW and _suffers(inputs, int(step[best]))
     rise = _rise(value, best, course, params, suffers=suffers, trained=trained)
     if rise is None:
-        return OK
+        return back
     if inputs.run.parts and _metric_gain(inputs, int(step[best])) > params.part_gain:
         return OK
     # single points stand out, the last as well: what is said is what the last few have risen by
     over = max(rise, mean(value[-max(2, after // 5) :]) - float(value[best]))
     return _finding(inputs, over / max(level_of(value), 1e-300), after, course, params)
+
+
+def _is_back(value: Floats, best: int, part: float) -> bool:
+    """Whether the last of it lies above the best by no more than a small part, or than noise."""
+    late = mean(value[-max(2, (len(value) - best) // 5) :])
+    usual = max(part * level_of(value), LUCK * spread(value))
+    return late - mean(value[max(0, best - 1) : best + 2]) <= usual
 
 
 def _lacking(value: Floats) -> Floats:
@@ -145,15 +155,22 @@ def _drop(
     """
     if best + max(params.patience, FEW) >= len(lacking) or high <= 0:
         return None
-    # not from its best itself, which is the luckiest of many
-    usual = float(np.median(lacking[max(0, best - 4) : best + 1]))
-    far = max(SUDDEN * high, NOISY * spread(lacking[: best + 1]))
-    if best >= 2 and float(lacking[-DOWN:].min()) - usual > far:
-        return (mean(lacking[-DOWN:]) - usual) / high
+    if (jump := _jump(lacking, best, high)) is not None:
+        return jump / high
     rise = _rise(lacking, best, course, params)
     if rise is None or rise <= params.least_drop * high:
         return None
     return rise / high if trend(lacking[best + 1 :]).surely_rises() else None
+
+
+def _jump(value: Floats, best: int, level: float) -> float | None:
+    """Return how far all of the last few lie above what was usual about the best, if it is far."""
+    if best < 2 or len(value) - best <= DOWN:
+        return None
+    # not from its best itself, which is the luckiest of many
+    usual = float(np.median(value[max(0, best - 4) : best + 1]))
+    far = max(SUDDEN * level, NOISY * spread(value[: best + 1]))
+    return mean(value[-DOWN:]) - usual if float(value[-DOWN:].min()) - usual > far else None
 
 
 def _rise(
@@ -178,6 +195,7 @@ def _rise(
     found = _lasting(value, best, course, params)
     if found is None and course is Course.FALLS:
         found = plain_turn(value, best, params.plain_rise, suffers=False)
+        found = found or _jump(value, best, level_of(value))
     return found
 
 
