@@ -12,6 +12,7 @@ from tests.logs import T0
 from tests.simple_detectors import Limit, Quiet
 from watcher.model import (
     AlertState,
+    Hold,
     Poll,
     Role,
     Rule,
@@ -248,9 +249,20 @@ def test_an_unreachable_root_makes_one_alert_and_none_for_its_runs():
     assert [t.alert.state for t in out.transitions] == [AlertState.RESOLVED]
 
 
-def test_for_in_seconds_fires_by_the_clock_without_new_points():
-    from watcher.model import Hold
+@pytest.mark.parametrize("cut", [4100, 4150, 4190, 4230])
+@pytest.mark.parametrize("hold", [{"for_": Hold(16, "points")}, {"for_": Hold(16, "steps")}])
+def test_a_hold_in_points_ends_where_it_ends_wherever_polls_cut_them(cut, hold):
+    high = [1.0] * 4090 + [9.0] * 910
+    plan = Plan((rule(**hold),))
+    whole = tick(State(), Poll((batch({"loss": high}, fresh=True),)), plan, at(5000)).transitions
+    state, said = State(), []
+    for fresh, first, last in ((True, 0, cut), (False, cut, 5000)):
+        part = batch({"loss": high[first:last]}, first=first, fresh=fresh)
+        said += tick(state, Poll((part,)), plan, at(last)).transitions
+    assert [t.alert.fired_step for t in said] == [t.alert.fired_step for t in whole]
 
+
+def test_for_in_seconds_fires_by_the_clock_without_new_points():
     plan = Plan((rule(for_=Hold(600.0, "seconds")),))
     state = State()
     tick(state, Poll((batch({"loss": HIGH}, fresh=True),)), plan, at(9))

@@ -470,23 +470,28 @@ def look(
         run.state = RunState.ENDED
         return run.close(AlertState.ENDED, now)
     said = [] if run.plan_version == plan.version else tie(run, plan, now)
-    waiting = {slot for slot, alert in run.alerts.items() if _waits(alert)}
     for bound in run.bounds:
         if bound.subject.detector.timed and run.alive:
             verdict = _worth_saying(bound, facts, now, _loud(run))
             said += _advance(run, bound, verdict, labels, now)
-        elif waiting and bound.slot in waiting:
+        elif run.alerts and _waits(run.alerts.get(bound.slot), bound.subject.rule):
             said += _advance(run, bound, bound.verdict, labels, now)
     stalled = any(a.detector == "stalled" for a in run.firing)
     run.state = RunState.STALLED if stalled else RunState.RUNNING
     return said
 
 
-def _waits(alert: Alert) -> bool:
-    """Whether an alert waits for time to pass: its ``for``, or its ``keep_firing_for``."""
-    return alert.state is AlertState.PENDING or (
-        alert.state is AlertState.FIRING and alert.ok_at is not None
-    )
+def _waits(alert: Alert | None, rule: Rule) -> bool:
+    """Whether an alert waits for time to pass: its ``for``, or its ``keep_firing_for``.
+
+    One that waits for points or steps is told by those alone, wherever polls cut them.
+    """
+    if alert is None:
+        return False
+    if alert.state is AlertState.PENDING:
+        return rule.for_.unit == "seconds"
+    quiet = alert.state is AlertState.FIRING and alert.ok_at is not None
+    return quiet and rule.keep_firing_for.unit == "seconds"
 
 
 def _or0(seconds: float) -> float:

@@ -16,7 +16,7 @@ LEARNING = frozenset({"plateau", "underfitting", "slow_learning", "frozen"})
 SILENCES: Mapping[str, frozenset[str]] = {
     # nothing that is said of numbers holds once they are NaN
     "nan": LEARNING
-    | {"divergence", "spike", "overfitting", "oscillation", "stalled", "throughput"},
+    | {"divergence", "spike", "overfitting", "oscillation", "vanished", "stalled", "throughput"},
     # a loss that left its best for good is not also stuck, overfitted or spiking
     "divergence": LEARNING | {"spike", "overfitting"},
     # the swings themselves look like spikes and rises, and stop the descent

@@ -118,11 +118,16 @@ def test_a_validation_that_begins_late_is_measured_by_training():
     assert say(detect, RULE, value=late, train=high).status is not Status.BREACH
 
 
-def test_a_validation_that_never_moved_beside_a_training_at_rest_is_a_hint():
-    train = np.concatenate(([1.42, 0.81], np.full(28, 0.76)))
-    val = np.full(30, 0.727)
+@pytest.mark.parametrize("every", [1, 60, 200])
+def test_a_validation_that_never_moved_beside_a_training_at_rest_is_a_hint(every):
+    train = np.repeat(np.concatenate(([1.42, 0.81], np.full(28, 0.76))), every)
+    val = window_of(np.full(30, 0.727), every=every)
     said = say(detect, RULE, value=val, train=train, lr=np.full(30, 0.1))
     assert (said.status, said.severity) == (Status.BREACH, Severity.INFO)
+
+
+def test_a_validation_that_never_moved_says_nothing_beside_a_training_that_did():
+    val = np.full(30, 0.727)
     learned = np.concatenate(([1.42, 0.81], np.full(28, 0.05)))
     assert say(detect, RULE, value=val * 0.1, train=learned).status is Status.OK
     falls = np.linspace(1.42, 0.9, 30)

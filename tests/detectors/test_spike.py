@@ -115,6 +115,24 @@ def test_marks_do_not_depend_on_where_the_polls_cut(values, cuts):
     assert np.concatenate(parts).tolist() == whole.tolist()
 
 
+@pytest.mark.parametrize("n", [60, 400, 5000])
+def test_a_level_that_a_jump_reached_is_not_over_while_it_is_kept(n):
+    before = 2.6 * noise(8000, 0.01)
+    kept = [*before, *(7.4 * noise(n, 0.01, 1))]
+    assert say(detect, RULE, value=kept).status is Status.UNKNOWN
+    assert say(detect, RULE, value=[*kept, *before[:20]]).status is Status.OK
+
+
+@pytest.mark.parametrize("every", [49, 100, 200])
+def test_needles_that_come_again_and_again_are_said_at_most_three_times(every):
+    value = (0.4 + np.exp(-np.arange(3000) / 400)) * noise(3000, 0.06)
+    value[every - 1 :: every] *= 2.5
+    ends = range(every, 3001, every)
+    said = [say(detect, RULE, value=value[:n]).status is Status.BREACH for n in ends]
+    assert said[1]
+    assert sum(said) <= 3
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_jump_of_a_fifth_is_one_for_a_calm_loss_with_a_known_learning_rate(seed):
     value = (2 + np.exp(-np.arange(150) / 60)) * noise(150, 0.004, seed)

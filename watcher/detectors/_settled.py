@@ -32,16 +32,16 @@ from watcher.series import Window
 class Rest:
     """Where a curve rests: ``level`` of its last part, ``start`` it came from, both in its unit.
 
-    ``since`` is the step from which on it has stayed there, ``points`` how many have followed.
+    ``since`` is the step from which on it has stayed there, ``entries`` how many of the curve's
+    have followed.
     ``fallen``: part of the start that is gone; 1 for a loss that crosses zero.
     """
 
     level: float
     start: float
     since: int
-    points: int
+    entries: int
     fallen: float
-    part: float  # of the curve that was found flat
     rise: float  # over that part, in parts of the level: the most it may be
 
 
@@ -95,7 +95,14 @@ def at_rest(window: Window, flat: Flat) -> Rest | None:
     fallen = 1 - line.level / start if start > 0 and low > 0 else 1.0
     at = _since(value, n - last, line.level, flat.margin * unit)
     rise = (line.rise + line.doubt) / unit if unit > 0 else 0.0  # zero to the end: at rest
-    return Rest(line.level, start, int(step[at]), n - at, fallen, last / n, rise)
+    return Rest(line.level, start, int(step[at]), n - at, fallen, rise)
+
+
+def moves_on(window: Window, part: float) -> bool:
+    """Whether the last part of a curve that is not at rest likely falls: it was not left there."""
+    _, value = finite(window)
+    last = value[-max(4, int(len(value) * part)) :]
+    return len(last) < 3 or trend(last).likely_falls()
 
 
 def surely_fallen(window: Window, flat: Flat, by: float) -> bool:

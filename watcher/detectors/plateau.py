@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from watcher.detectors import Inputs, at_least, detector
-from watcher.detectors._settled import Flat, Rest, at_rest, falls_since
+from watcher.detectors._settled import Flat, Rest, at_rest, falls_since, moves_on
 from watcher.detectors._trend import annealed, finite, mean, opening, warming_up
 from watcher.model import OK, UNKNOWN, Severity, Status, Verdict, WallTime
 from watcher.series import Window
@@ -56,10 +56,11 @@ class Plateau:
 def detect(inputs: Inputs, params: Plateau, now: WallTime) -> Verdict:
     """Breach when an improvement over the last part of the curve can be ruled out.
 
-    With ``instead`` present (a better series for the question, which a rule of its own judges)
-    it is UNKNOWN. ``train`` beside a validation loss tells a run that only stopped generalising
-    (a hint) from one that is stuck altogether (a warning). Where the learning rate is not logged,
-    or is being taken back already, the run may be converging as planned: a hint as well.
+    UNKNOWN where it is not level but does not surely go on either, and with ``instead`` present
+    (a better series for the question, which a rule of its own judges). ``train`` beside a
+    validation loss tells a run that only stopped generalising (a hint) from one that is stuck
+    altogether (a warning). Where the learning rate is not logged, or is being taken back already,
+    the run may be converging as planned: a hint as well.
     """
     window = inputs["value"]
     if inputs.run.need_not_fall:
@@ -73,7 +74,9 @@ def detect(inputs: Inputs, params: Plateau, now: WallTime) -> Verdict:
     alone = train is None or train is window
     flat = Flat(params.part, params.patience, params.margin, share=params.share if alone else 0.0)
     rest = at_rest(window, flat)
-    if rest is None or rest.fallen >= params.fallen_most or annealed(inputs.get("lr")):
+    if rest is None:
+        return OK if moves_on(window, params.part) else UNKNOWN
+    if rest.fallen >= params.fallen_most or annealed(inputs.get("lr")):
         return OK
     if rest.fallen < params.fallen_least:
         stuck = train is not None and not alone and _never_moved(rest, window, train, params)
@@ -81,10 +84,10 @@ def detect(inputs: Inputs, params: Plateau, now: WallTime) -> Verdict:
     high = rest.fallen < params.stuck and (train is None or _fallen(train) < params.stuck)
     least = FAR if high else params.margin
     learning = train is not None and falls_since(train, rest.since, least)
-    if high and not learning and (not alone or rest.points < WAITS * params.patience):
+    if high and not learning and (not alone or rest.entries < WAITS * params.patience):
         return OK
     if learning and (
-        rest.points < len(window) // (2 * window.curve.size) or rest.rise > params.margin / 2
+        rest.entries < len(window) // (2 * window.curve.size) or rest.rise > params.margin / 2
     ):
         return OK  # overfitting begins like this; where it does not follow, the run stays flat
     return _finding(inputs, rest, learning=learning, sure=not learning)
@@ -103,14 +106,18 @@ def _never_moved(rest: Rest, window: Window, train: Window, params: Plateau) -> 
 
     What training lost before that, it lost at once: it may have learned all there is, or nothing.
     """
-    if abs(rest.fallen) >= params.fallen_least or rest.points < STUCK * len(window):
+    if abs(rest.fallen) >= params.fallen_least or rest.entries < STUCK * _entries(window):
         return False
     if window.first_step - train.first_step > (train.last_step - train.first_step) / 8:
         return False  # it may have missed the descent
     if not params.fallen_least <= _fallen(train) < params.fallen_most:
         return False
     still = at_rest(train, Flat(STUCK, params.patience, params.margin))
-    return still is not None and still.points >= STUCK * len(train)
+    return still is not None and still.entries >= STUCK * _entries(train)
+
+
+def _entries(window: Window) -> int:
+    return len(finite(window)[1])
 
 
 def _finding(inputs: Inputs, rest: Rest, *, learning: bool, sure: bool) -> Verdict:

@@ -92,8 +92,9 @@ def detect(inputs: Inputs, params: SlowLearning, now: WallTime) -> Verdict:
         return found
     first = opening(value)
     value, step = value[first:], step[first:]
-    begun = mean(value[: max(1, len(value) // 32)])
-    if mean(value[-max(2, len(value) // 8) :]) < (1 - FAR * params.least) * begun:
+    few, last = max(1, len(value) // 32), max(2, len(value) // 8)
+    far = (1 - FAR * params.least) * mean(value[:few]) - mean(value[-last:])
+    if far > 0 and far > START * spread(value) * math.sqrt(1 / few + 1 / last):
         return OK  # it is far from its start, whatever the line says: the common case, and cheap
     value = _without_settling(value, params)
     line = trend(value)
@@ -104,8 +105,11 @@ def detect(inputs: Inputs, params: SlowLearning, now: WallTime) -> Verdict:
     lost, due = 1 - level / start, params.least * min(1.0, gone)
     rough = spread(value) > ROUGH * line.level
     most = (1.4 if rough else 2.0) * params.least
-    if lost > due or lost + line.doubt / start > most or _left(value, start, params):
+    doubt = line.doubt / start
+    if lost - doubt > due:
         return OK
+    if lost > due or lost + doubt > most or _left(value, start, params):
+        return UNKNOWN
     steady = _steadier(val, line, params)
     leans = _leans(line, len(window), params) or _leans(steady, len(window), params)
     chance = None if leans or lost > 2 * params.near else _classes(steady, params)

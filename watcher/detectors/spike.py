@@ -23,6 +23,8 @@ from watcher.detectors._noise import median, times
 from watcher.model import OK, UNKNOWN, Floats, Ints, Severity, Status, Verdict, WallTime
 from watcher.series import Window
 
+ALIKE, OFTEN = 0.5, 2  # of its height, and so many of them before: one more is no news
+
 
 @dataclass(frozen=True, slots=True)
 class Spike:
@@ -199,16 +201,44 @@ def detect(inputs: Inputs, params: Spike, now: WallTime) -> Verdict:
     if len(value) < params.few + 1:
         return UNKNOWN
     before, recent = value[-params.context - params.lasts : -params.lasts], value[-params.lasts :]
-    kept = len(before) > 0 and recent.min() > before[: max(1, len(before) // 2)].max()
     if len(before) == 0 or recent.max() <= _lately(before).max():
-        return UNKNOWN if kept else OK
+        return UNKNOWN if _kept(window, params) else OK
     found = _newest(step, value, inputs.get("lr"), params)
     if found is None:
-        return UNKNOWN if kept else OK
+        return UNKNOWN if _kept(window, params) else OK
     before = value[max(0, found - params.context) : found]
     if len(value) > found + 1 and value[-1] <= _usual(before):
-        return UNKNOWN if kept else OK
+        return UNKNOWN if _kept(window, params) else OK
+    if _as_ever(value, found, params):
+        return UNKNOWN
     return _finding(step, value, found, median(_lately(before)))
+
+
+def _kept(window: Window, params: Spike) -> bool:
+    """Whether all since some point, ``lasts`` of them at least, lies above the points before it: a
+    level that a jump reached. Among the points that are held, or in the whole curve.
+    """
+    curves = (window.finite_tail,) if window.whole else (window.finite_tail, window.finite_curve)
+    half, newest = params.context // 2, float(window.finite_tail[1][-params.lasts :].min())
+    for _, value in curves:
+        if len(value) > params.context:
+            lowest = np.minimum.accumulate(value[::-1])[::-1][half : -params.lasts]
+            before = _highest(value, half)[: len(lowest)]
+            if bool(((lowest > before) & (newest > before)).any()):
+                return True
+    return False
+
+
+def _as_ever(value: Floats, found: int, params: Spike) -> bool:
+    """Whether at least two spikes half as high stand among the points before: a short last batch,
+    an evaluation in between. That is what this loss does, and was said.
+    """
+    peaks = np.flatnonzero(_peaks(value[: found + 1], params))
+    earlier = peaks[(peaks >= params.context) & (peaks < found - params.lasts)]
+    usual = [median(_lately(value[at - params.context : at])) for at in (*earlier.tolist(), found)]
+    high = value[[*earlier.tolist(), found]] - np.array(usual)
+    alike = earlier[high[:-1] >= ALIKE * high[-1]]
+    return len(alike) > 0 and int((np.diff(alike) > params.lasts).sum()) + 1 >= OFTEN
 
 
 def _newest(step: Ints, value: Floats, lr: Window | None, params: Spike) -> int | None:

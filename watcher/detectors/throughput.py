@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from watcher.detectors import Inputs, detector
+from watcher.detectors._noise import median
 from watcher.model import OK, UNKNOWN, Severity, Status, Verdict, WallTime
 
 
@@ -28,25 +29,31 @@ class Throughput:
 
 @detector("throughput", Throughput)
 def detect(inputs: Inputs, params: Throughput, now: WallTime) -> Verdict:
-    """Breach when the last points took ``factor`` times as long a step as those before."""
+    """Breach when the last points took ``factor`` times as long a step as those before.
+
+    OK once they are faster by as much than a stretch before them. UNKNOWN while the pace is the
+    same: by then all that is held may be of the slow one.
+    """
     window = inputs["value"]
     n = params.points
     if len(window) < 3 * n:
         return UNKNOWN
     wall, step = window.wall_time, window.step
-    if wall[-1] - wall[-n] < params.factor * (wall[n] - wall[0]):  # the common case
-        return OK
     seconds, steps = np.diff(wall), np.diff(step)
     good = np.isfinite(seconds) & (seconds > 0) & (steps > 0)
     cost = np.where(good, seconds / np.maximum(steps, 1), np.nan)[good]
     if len(cost) < 3 * n:
         return UNKNOWN
-    before = float(np.median(cost[:-n]))
-    stretches = [float(np.median(part)) for part in np.array_split(cost[-n:], params.blocks)]
-    if min(stretches) < params.factor * before:
-        return OK
+    past, newest = cost[:-n], cost[-n:]
+    before, pace = median(past), median(newest)
+    slow = pace >= params.factor * before
+    if (
+        not slow
+        or min(map(median, np.array_split(newest, params.blocks))) < params.factor * before
+    ):
+        stretches = np.sort(past[len(past) % n :].reshape(-1, n), axis=1)[:, n // 2]
+        return OK if float(stretches.max()) >= params.factor * pace else UNKNOWN
     onset = int(window.step[-n])
-    pace = float(np.median(cost[-n:]))
     return Verdict(
         Status.BREACH,
         reason=(

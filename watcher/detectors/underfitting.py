@@ -15,7 +15,7 @@ import numpy as np
 
 from watcher.detectors import Inputs, at_least, detector
 from watcher.detectors._chance import both_at_chance, named
-from watcher.detectors._settled import Flat, Rest, at_rest, surely_fallen
+from watcher.detectors._settled import Flat, Rest, at_rest, moves_on, surely_fallen
 from watcher.detectors._trend import warming_up
 from watcher.model import OK, UNKNOWN, Severity, Status, Verdict, WallTime
 
@@ -55,7 +55,9 @@ def detect(inputs: Inputs, params: Underfitting, now: WallTime) -> Verdict:
     if params.target is None and surely_fallen(train, flat, 1 - params.high):
         return OK  # it is not high: the common case, and cheap
     rest = at_rest(train, flat)
-    if rest is None or rest.fallen < params.moved or not _high(rest, params):
+    if rest is None:
+        return OK if moves_on(train, params.part) else UNKNOWN
+    if rest.fallen < params.moved or not _high(rest, params):
         return OK
     other = at_rest(val, Flat(params.part, min(4, params.patience), 1.5 * params.margin))
     if other is None or other.level - rest.level > params.gap * abs(rest.level):

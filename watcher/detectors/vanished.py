@@ -3,8 +3,8 @@
 No fault of the curve, but of what it measures. A loss that is exactly zero at each of many points
 counts nothing any more: all labels masked, every margin met, or the answer given away in the
 inputs. A generator or discriminator that has lost nearly all of its loss has no opponent left, and
-the other learns nothing from it. Both are hints: a person has to look. A loss that was high, and is
-zero at the next point, is more than a hint: it was not learned away.
+the other learns nothing from it. Both are hints: a person has to look. A loss that was high, and
+is zero at the next point, is more than a hint: it was not learned away.
 """
 
 from __future__ import annotations
