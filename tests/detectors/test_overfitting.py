@@ -164,6 +164,19 @@ def test_a_fine_tuning_that_turns_at_its_second_evaluation_is_found():
     assert say(detect, RULE, val=val, train=train[::-1]).status is not Status.BREACH
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_fine_tuning_that_was_best_before_any_training_is_found(seed):
+    at = np.arange(40)
+    val = window_of(
+        (0.45 + 0.3 * (1 - np.exp(-at / 20))) * noise(40, 0.005, seed), start=0, every=10
+    )
+    train = window_of(0.4 * np.exp(-at / 12) * noise(40, 0.1, seed + 9), start=10, every=10)
+    found = say(detect, RULE, val=val, train=train)
+    assert (found.status, found.severity, found.best) == (Status.BREACH, Severity.WARNING, 0)
+    alone = say(detect, RULE, val=val)
+    assert alone.status is not Status.BREACH  # it may never have learned
+
+
 BUMP = [0.75, 0.44, 0.38, 0.33, 0.28, 0.29, 0.37]
 
 

@@ -123,6 +123,12 @@ def test_a_level_that_a_jump_reached_is_not_over_while_it_is_kept(n):
     assert say(detect, RULE, value=[*kept, *before[:20]]).status is Status.OK
 
 
+@pytest.mark.parametrize("before", [10, 24, 40])
+def test_a_spike_after_few_points_is_found(before):
+    value = [*(0.4 * noise(before, 0.02)), 2.6]
+    assert say(detect, RULE, value=value).status is Status.BREACH
+
+
 @pytest.mark.parametrize("every", [49, 100, 200])
 def test_needles_that_come_again_and_again_are_said_at_most_three_times(every):
     value = (0.4 + np.exp(-np.arange(3000) / 400)) * noise(3000, 0.06)

@@ -288,9 +288,9 @@ def _trained(train: Window | None, before: int) -> bool:
 def _course(train: Window, since: int) -> Course:
     """Return what training loss did since a step: its last part against its level at that step."""
     step, value = finite(train)
-    at = int(np.searchsorted(step, since, side="right"))
+    at = max(1, int(np.searchsorted(step, since, side="right")))  # before any training: its first
     after = value[at:]
-    if len(after) < 2 or at == 0:
+    if len(after) < 2:
         return Course.UNKNOWN
     width = max(1, min(at, len(after) // 3))
     then, now = value[at - width : at], after[-width:]

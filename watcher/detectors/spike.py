@@ -235,8 +235,9 @@ def _as_ever(value: Floats, found: int, params: Spike) -> bool:
     """
     peaks = np.flatnonzero(_peaks(value[: found + 1], params))
     earlier = peaks[(peaks >= params.context) & (peaks < found - params.lasts)]
-    usual = [median(_lately(value[at - params.context : at])) for at in (*earlier.tolist(), found)]
-    high = value[[*earlier.tolist(), found]] - np.array(usual)
+    places = [*earlier.tolist(), found]
+    usual = [median(_lately(value[max(0, at - params.context) : at])) for at in places]
+    high = value[places] - np.array(usual)
     alike = earlier[high[:-1] >= ALIKE * high[-1]]
     return len(alike) > 0 and int((np.diff(alike) > params.lasts).sum()) + 1 >= OFTEN
 
