@@ -16,13 +16,14 @@ LEARNING = frozenset({"plateau", "underfitting", "slow_learning", "frozen"})
 SILENCES: Mapping[str, frozenset[str]] = {
     # nothing that is said of numbers holds once they are NaN
     "nan": LEARNING
-    | {"divergence", "spike", "overfitting", "oscillation", "vanished", "stalled", "throughput"},
+    | {"divergence", "spike", "overfitting", "oscillation", "erratic", "vanished"}
+    | {"stalled", "throughput"},
     # a loss that left its best for good is not also stuck, overfitted or spiking
-    "divergence": LEARNING | {"spike", "overfitting"},
+    "divergence": LEARNING | {"spike", "overfitting", "erratic"},
     # the swings themselves look like spikes and rises, and stop the descent
-    "oscillation": LEARNING | {"spike", "overfitting"},
+    "oscillation": LEARNING | {"spike", "overfitting", "erratic"},
     # validation that rises has stopped improving as well
-    "overfitting": LEARNING,
+    "overfitting": LEARNING | {"erratic"},
     "stalled": frozenset({"throughput"}),
 }
 

@@ -118,6 +118,22 @@ def test_a_validation_that_begins_late_is_measured_by_training():
     assert say(detect, RULE, value=late, train=high).status is not Status.BREACH
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_schedule_that_ended_far_too_early_is_told_and_one_at_its_end_is_not(seed):
+    at = np.arange(400)
+    early = 1.1 + np.exp(-np.minimum(at, 40) / 20)
+    loss = early * noise(400, 0.02, seed)
+    for rate in (1 - at / 40, 10.0 ** -(at >= 40).astype(float) * 10.0 ** -(2.0 * (at >= 40))):
+        rate = np.maximum(rate, 0)
+        said = say(detect, RULE, value=window_of(loss), lr=rate)
+        assert (said.status, said.severity) == (Status.BREACH, Severity.WARNING)
+        assert (said.advice, said.onset) == ("plateau_spent", pytest.approx(41, abs=3))
+    whole = (1.1 + np.exp(-at / 20)) * noise(400, 0.02, seed)
+    for rate in (0.1 ** (at // 100), np.cos(np.pi / 2 * at / 399), 0.01 ** (at >= 40)):
+        said = say(detect, RULE, value=window_of(whole), lr=rate.astype(float))
+        assert said.advice != "plateau_spent"
+
+
 @pytest.mark.parametrize("every", [1, 60, 200])
 def test_a_validation_that_never_moved_beside_a_training_at_rest_is_a_hint(every):
     train = np.repeat(np.concatenate(([1.42, 0.81], np.full(28, 0.76))), every)

@@ -13,7 +13,7 @@ import numpy as np
 
 from watcher.detectors import Inputs, at_least, detector
 from watcher.detectors._settled import Flat, Rest, at_rest, falls_since, moves_on
-from watcher.detectors._trend import annealed, finite, mean, opening, warming_up
+from watcher.detectors._trend import after_last, annealed, finite, mean, opening, warming_up
 from watcher.model import OK, UNKNOWN, Severity, Status, Verdict, WallTime
 from watcher.series import Window
 
@@ -24,6 +24,7 @@ WAITS = 2  # times the patience: what has come down but little may only have beg
 STUCK = 0.75  # of the run: what has been level for so long was never anywhere else
 HELD = 0.8  # of its highest: a learning rate that is not being taken back ...
 COMES_DOWN = 0.02  # ... and has not fallen by this part since the loss came to rest
+SPENT, IDLE = 2e-3, 0.5  # of its highest, and of the run: a schedule that ended far too early
 FAR = 0.1  # of its level: training must go on by this much where underfitting is the other reading
 
 
@@ -60,7 +61,8 @@ def detect(inputs: Inputs, params: Plateau, now: WallTime) -> Verdict:
     (a better series for the question, which a rule of its own judges). ``train`` beside a
     validation loss tells a run that only stopped generalising (a hint) from one that is stuck
     altogether (a warning). Where the learning rate is not logged, or is being taken back already,
-    the run may be converging as planned: a hint as well.
+    the run may be converging as planned: a hint as well. At the end of its schedule nothing is
+    said of a run, unless the schedule ended so early that most of the run came after it.
     """
     window = inputs["value"]
     if inputs.run.need_not_fall:
@@ -76,8 +78,11 @@ def detect(inputs: Inputs, params: Plateau, now: WallTime) -> Verdict:
     rest = at_rest(window, flat)
     if rest is None:
         return OK if moves_on(window, params.part) else UNKNOWN
-    if rest.fallen >= params.fallen_most or annealed(inputs.get("lr")):
+    if rest.fallen >= params.fallen_most:
         return OK
+    if annealed(inputs.get("lr")):
+        spent = _spent(inputs["lr"], window, params)
+        return OK if spent is None else _idle(window, rest, spent)
     if rest.fallen < params.fallen_least:
         stuck = train is not None and not alone and _never_moved(rest, window, train, params)
         return _finding(inputs, rest, learning=False, sure=False) if stuck else OK
@@ -118,6 +123,34 @@ def _never_moved(rest: Rest, window: Window, train: Window, params: Plateau) -> 
 
 def _entries(window: Window) -> int:
     return len(finite(window)[1])
+
+
+def _spent(lr: Window, window: Window, params: Plateau) -> int | None:
+    """Return the step at which the learning rate was as good as zero, if most of it came after."""
+    step, value = finite(lr)
+    begin = after_last(value > SPENT * lr.extremes.high)
+    if begin == len(step):
+        return None
+    since = int(step[begin])
+    if lr.last_step - since < IDLE * (lr.last_step - lr.first_step):
+        return None
+    later = finite(window)[0] > since
+    return since if np.count_nonzero(later) >= WAITS * params.patience else None
+
+
+def _idle(window: Window, rest: Rest, since: int) -> Verdict:
+    low = window.extremes
+    return Verdict(
+        Status.BREACH,
+        reason=f"the learning rate has been as good as zero since step {since}, and the loss level"
+        f" at {rest.level:.4g}: nothing is learned any more",
+        onset=since,
+        value=rest.level,
+        best=low.low_step,
+        best_value=low.low,
+        severity=Severity.WARNING,
+        advice="plateau_spent",
+    )
 
 
 def _finding(inputs: Inputs, rest: Rest, *, learning: bool, sure: bool) -> Verdict:
