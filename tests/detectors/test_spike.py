@@ -123,6 +123,27 @@ def test_a_level_that_a_jump_reached_is_not_over_while_it_is_kept(n):
     assert say(detect, RULE, value=[*kept, *before[:20]]).status is Status.OK
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_a_restart_may_double_a_loss_but_not_quadruple_it(late):
+    value = 0.4 * noise(100, 0.03)
+    rate = np.cos(np.arange(101) / 101 * np.pi / 2)
+    rate[-1] = 1.0
+    known = rate[:-1] if late else rate  # it may be written after the loss of its step
+    assert say(detect, RULE, value=[*value, 0.8], lr=known).status is not Status.BREACH
+    assert say(detect, RULE, value=[*value, 1.6], lr=known).status is Status.BREACH
+    assert say(detect, RULE, value=[*value, 0.8], lr=rate[:60]).status is Status.BREACH
+    later = [*value, 0.8, 0.78]  # the rate of the jump is known by now: it was no restart
+    assert say(detect, RULE, value=later, lr=[*rate[:-1], 0.01, 0.01]).status is Status.BREACH
+
+
+def test_a_gradient_norm_that_jumps_as_well_says_that_it_is_no_restart():
+    value, norm = 3 * noise(101, 0.004), noise(101, 0.1)
+    value[-1] *= 1.2
+    assert say(detect, RULE, value=value, grad_norm=norm).status is not Status.BREACH
+    norm[-1] *= 9
+    assert say(detect, RULE, value=value, grad_norm=norm).status is Status.BREACH
+
+
 @pytest.mark.parametrize("before", [10, 24, 40])
 def test_a_spike_after_few_points_is_found(before):
     value = [*(0.4 * noise(before, 0.02)), 2.6]

@@ -23,6 +23,8 @@ from watcher.detectors._noise import median, times
 from watcher.model import OK, UNKNOWN, Floats, Ints, Severity, Status, Verdict, WallTime
 from watcher.series import Window
 
+RAISED, RESTARTS = 1.5, 2.0  # times its lowest: a restart; of the level: what one lifts a loss by
+JOLT, NORMS = 4.0, 8  # times the usual gradient norm, of so many
 ALIKE, OFTEN = 0.5, 2  # of its height, and so many of them before: one more is no news
 
 
@@ -33,8 +35,8 @@ class Spike:
     ``factor``: spreads above the median of the later half, less the descent. ``beyond``: times
     their own largest excursion. ``rise``: the least part of the level that is worth a word.
     ``small_rise`` counts instead where the learning rate is logged and did not rise (a restart
-    lifts a loss by up to a third), beyond ``small_factor`` spreads: half the level is much to a
-    noisy loss, a tenth is much to a calm one.
+    lifts a loss by a third, or doubles it), or the gradient norm jumped as well, beyond
+    ``small_factor`` spreads: half the level is much to a noisy loss, a tenth to a calm one.
     ``lasts``: points after which it is no spike any more: it came back, or it is a divergence.
     ``few``: points before it that will do where there are no more; then ``few_rise`` is asked, for
     few points know little of their own noise.
@@ -203,7 +205,7 @@ def detect(inputs: Inputs, params: Spike, now: WallTime) -> Verdict:
     before, recent = value[-params.context - params.lasts : -params.lasts], value[-params.lasts :]
     if len(before) == 0 or recent.max() <= _lately(before).max():
         return UNKNOWN if _kept(window, params) else OK
-    found = _newest(step, value, inputs.get("lr"), params)
+    found = _newest(step, value, inputs, params)
     if found is None:
         return UNKNOWN if _kept(window, params) else OK
     before = value[max(0, found - params.context) : found]
@@ -242,8 +244,9 @@ def _as_ever(value: Floats, found: int, params: Spike) -> bool:
     return len(alike) > 0 and int((np.diff(alike) > params.lasts).sum()) + 1 >= OFTEN
 
 
-def _newest(step: Ints, value: Floats, lr: Window | None, params: Spike) -> int | None:
+def _newest(step: Ints, value: Floats, inputs: Inputs, params: Spike) -> int | None:
     """Return the index of the first point of the newest spike among the last points."""
+    lr, grad = inputs.get("lr"), inputs.get("grad_norm")
     begin = max(0, len(value) - params.context - params.lasts)
     peaks = begin + np.flatnonzero(_peaks(value[begin:], params))
     late: list[int] = peaks[peaks >= max(params.few, len(value) - params.lasts)].tolist()
@@ -251,11 +254,38 @@ def _newest(step: Ints, value: Floats, lr: Window | None, params: Spike) -> int 
         before = value[max(0, at - params.context) : at]
         if value[at] <= _lately(before).max():
             continue
-        first = int(step[at - len(before)])
-        steady = lr is not None and _steady(lr, first, int(step[at]))
-        if _excess(value[None, at - len(before) : at + 1], params, steady=steady)[0] > 0:
+        first, here = int(step[at - len(before)]), int(step[at])
+        steady = lr is not None and _steady(lr, first, here)
+        steady = steady or (grad is not None and _jolted(grad, first, int(step[at - 1]), here))
+        if _excess(value[None, at - len(before) : at + 1], params, steady=steady)[0] <= 0:
+            continue
+        usual = median(_lately(before))
+        small = 0 < usual < value[at] < (1 + RESTARTS) * usual
+        if not (small and lr is not None and _restarts(lr, int(step[at - params.few]), here)):
             return at
     return None
+
+
+def _restarts(lr: Window, since: int, until: int) -> bool:
+    """Whether the learning rate rose over these steps, or may have: its next value is due."""
+    if len(lr.step) < 2:
+        return False
+    if until > lr.last_step and until - lr.last_step >= int(lr.step[-1] - lr.step[-2]):
+        return until - lr.last_step < 2 * int(lr.step[-1] - lr.step[-2])
+    first, last = np.searchsorted(lr.step, (since, until + 1))
+    rates = lr.value[max(0, first - 1) : last]
+    return len(rates) >= 2 and bool(rates[-1] > RAISED * rates[:-1].min())
+
+
+def _jolted(grad: Window, since: int, after: int, until: int) -> bool:
+    """Whether the gradient norm of the last of these steps is many times the usual: what lifts the
+    loss is no learning rate.
+    """
+    first, last = np.searchsorted(grad.step, (since, until + 1))
+    norms, at = grad.value[first:last], grad.step[first:last]
+    if len(norms) <= NORMS or at[-1] <= after or not np.isfinite(norms[:-1]).all():
+        return False
+    return bool(norms[-1] > JOLT * median(norms[:-1]))
 
 
 def _steady(lr: Window, since: int, until: int) -> bool:
