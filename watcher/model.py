@@ -185,7 +185,10 @@ class Severity(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """Which series an input takes: by role, or by a glob over full tags (``train/loss``)."""
+    """Which series an input takes: by role, or by a glob over full tags (``train/loss``).
+
+    Several globs stand with ``|`` between them.
+    """
 
     role: Role | None = None
     tag: str | None = None

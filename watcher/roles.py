@@ -224,8 +224,10 @@ class _Pool:
         return self._twin(main, paired) if main else None
 
     def _matching(self, selector: Selector) -> list[str]:
-        glob = selector.tag or "*"
-        return sorted(tag for tag in self.points if fnmatch.fnmatchcase(tag, glob))
+        globs = [glob.strip() for glob in (selector.tag or "*").split("|")]
+        return sorted(
+            tag for tag in self.points if any(fnmatch.fnmatchcase(tag, glob) for glob in globs)
+        )
 
     def _stems(self, role: Role) -> dict[str, list[str]]:
         stems: dict[str, list[str]] = {}

@@ -39,7 +39,8 @@ class Vanished:
 @detector("vanished", Vanished)
 @np.errstate(over="ignore", invalid="ignore")  # absurd scales give no finding, no noise
 def detect(inputs: Inputs, params: Vanished, now: WallTime) -> Verdict:
-    """Breach while a loss stays at no more than ``part`` of what it began with.
+    """Breach while a loss stays at no more than ``part`` of what it began with; where something
+    may be left, in adversarial trainings alone.
 
     The losses of reinforcement learning, which may be zero by construction, and those that go
     below zero are left alone.
@@ -49,6 +50,8 @@ def detect(inputs: Inputs, params: Vanished, now: WallTime) -> Verdict:
         return UNKNOWN
     if inputs.run.reinforcement or not window.extremes.low >= 0:
         return OK
+    if params.part > 0 and not inputs.run.adversarial:
+        return OK  # what comes down by so much has learned
     step, value = window.finite_curve
     if len(value) < EARLY + params.least:
         return UNKNOWN
