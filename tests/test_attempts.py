@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -94,6 +96,28 @@ def test_r11_several_events_in_one_look_come_as_if_looked_at_one_by_one() -> Non
     apart = [piece for name, rows in files.items() for piece in singly.look(**{name: rows})]
     assert shown(together) == shown(apart)
     assert [p[:2] for p in shown(together)] == [(0, True), (0, True), (1, True)]
+
+
+def test_r11_many_resumes_in_one_look_end_the_same_at_a_cost_in_proportion() -> None:
+    n, back, resumes = 100, 20, 60
+
+    def resume(i: int) -> Rows:
+        begin = i * (n - back)
+        return curve(range(begin, begin + n), 1000.0 * i)
+
+    names = [f"events.out.tfevents.{i:04}" for i in range(resumes)]
+    one_by_one, at_once = Directory(), Directory()
+    for i, name in enumerate(names):
+        (last,) = one_by_one.look(**{name: resume(i)})
+    pieces = at_once.look(**{name: resume(i) for i, name in enumerate(names)})
+    assert pieces[-1].points.step.tolist() == last.points.step.tolist()
+    assert pieces[-1].superseded_from == last.superseded_from
+    assert sum(len(piece.points) for piece in pieces) < 6 * resumes * n
+    new = sum(len(piece.points) - piece.retained for piece in pieces)
+    assert new >= len(last.points)  # nothing that stayed goes unjudged
+    assert all(b.retained <= len(a.points) for a, b in pairwise(pieces))
+    (more,) = at_once.look(**{names[-1]: curve(range(4820, 4830), 60_000.0)})
+    assert (more.fresh, more.points.step.tolist()) == (False, list(range(4820, 4830)))
 
 
 def test_r11_interleaved_writers_are_kept_apart() -> None:

@@ -10,7 +10,8 @@ the attempt is given out afresh.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ import numpy.typing as npt
 
 from watcher.model import Columns, Floats, Ints, no_points
 
+MANY = 4  # resumes in one look that each give out their attempt
 _TIME = re.compile(r"tfevents\.(\d+)")
 _LEAST = np.iinfo(np.int64).min
 _COUNT, _FIRST, _LOW, _HIGH = range(4)  # of a tag's steps
@@ -374,17 +376,26 @@ class _View:
         return False
 
     def pieces(self, known: int) -> list[Piece]:
-        """Return what is new: growth of the episodes known before, then the others in order."""
+        """Return what is new: growth of the episodes known before, then the others in order.
+
+        A resume gives out its whole attempt again. Of many that come in one look only the last
+        ones do, so that it does not cost the square of their number.
+        """
         latest = {e.stream: e.attempt for e in self.episodes[:known]}
+        passed = self._passed_over(known)
+        unsaid: Collection[int] = passed
         found = []
         for i, episode in enumerate(self.episodes):
+            if i in passed:
+                continue
             if i < known:
                 if episode.attempt == latest[episode.stream]:
                     points = self._kept(self._fresh_points(i), i, known)
                     found.append(Piece(episode.stream, episode.attempt, points))
             elif episode.kind == "resume":
-                retained = self._attempt(i)
-                points = joined((retained, self._fresh_points(i)))
+                points = joined((self._attempt(i), self._fresh_points(i)))
+                retained = len(self._attempt(i, without=unsaid))
+                unsaid = {j for j in unsaid if self._of(j) != self._of(i)}
                 found.append(
                     Piece(
                         episode.stream,
@@ -392,7 +403,7 @@ class _View:
                         points,
                         fresh=True,
                         superseded_from=episode.step,
-                        retained=len(retained),
+                        retained=retained,
                     )
                 )
             else:
@@ -412,13 +423,26 @@ class _View:
             found.append(Piece(stream, last.attempt, points, True, step))
         return found
 
-    def _attempt(self, upto: int, *, whole: bool = False) -> Columns:
+    def _passed_over(self, known: int) -> frozenset[int]:
+        """Return the new episodes after which many resumes of the same attempt follow."""
+        passed, resumes = set(), Counter[tuple[int, int]]()
+        for i in range(len(self.episodes) - 1, known - 1, -1):
+            if resumes[self._of(i)] >= MANY:
+                passed.add(i)
+            resumes[self._of(i)] += self.episodes[i].kind == "resume"
+        return frozenset(passed)
+
+    def _of(self, i: int) -> tuple[int, int]:
+        return self.episodes[i].stream, self.episodes[i].attempt
+
+    def _attempt(
+        self, upto: int, *, whole: bool = False, without: Collection[int] = ()
+    ) -> Columns:
         """Return the attempt's points before episode ``upto`` (or with it), as it leaves them."""
-        last = self.episodes[upto]
         parts = [
             self._kept(self._points(i), i, upto + 1)
             for i in range(upto + whole)
-            if (self.episodes[i].stream, self.episodes[i].attempt) == (last.stream, last.attempt)
+            if self._of(i) == self._of(upto) and i not in without
         ]
         return joined(parts)
 

@@ -72,8 +72,9 @@ def detect(inputs: Inputs, params: Collapse, now: WallTime) -> Verdict:
     fall = float(level[best] - level[-last:].max())
     if not 0 < params.lost * climb <= fall:
         return UNKNOWN  # somewhere between: what was said stays said
-    high = _around(level >= level[best] - (1 - params.lost) * climb, best)
-    low = _around(level <= level[best] - params.lost * climb, BATCHES - 1)
+    whole = max(climb, fall)  # it may have fallen to below where it began
+    high = _around(level >= level[best] - (1 - params.lost) * whole, best)
+    low = _around(level <= level[best] - params.lost * whole, BATCHES - 1)
     if high.stop - high.start < last or best < last:
         return UNKNOWN  # it never was there to stay
     wanders = max(float(level[high].std()), float(level[low].std()))
@@ -87,10 +88,11 @@ def detect(inputs: Inputs, params: Collapse, now: WallTime) -> Verdict:
             return UNKNOWN  # as after a level that became harder
     peak, now_at = int(edges[best]), float(level[low].mean())
     gone = (float(level[best]) - now_at) / climb
+    how = f"{gone:.0%} of what it had climbed is lost" if gone < 1 else "below where it began"
     return Verdict(
         Status.BREACH,
         reason=f"the return fell from {level[best]:.4g} near step {int(step[peak])} to"
-        f" {now_at:.4g}: {min(gone, 9.99):.0%} of what it had climbed is lost, and stays lost",
+        f" {now_at:.4g}: {how}, and stays there",
         onset=int(step[edges[high.stop]]),
         value=now_at,
         best=int(step[peak + int(value[peak : edges[best + 1]].argmax())]),
