@@ -203,9 +203,9 @@ class Engine:
 
     def chart(self, notice: Notice) -> bytes | None:
         """Draw the first alert of a notice, None if there is nothing to draw."""
-        alert = notice.alerts[0]
-        root = self.roots.get(alert.root)
-        if root is None or len(notice.alerts) == 0:
+        alert = next(iter(notice.alerts), None)
+        root = None if alert is None else self.roots.get(alert.root)
+        if alert is None or root is None:
             return None
         with self._lock:  # windows move under a tick
             run = root.state.runs.get(alert.slot.run)

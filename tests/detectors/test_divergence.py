@@ -75,6 +75,18 @@ def test_the_bump_of_a_warm_up_is_none():
     assert say(detect, RULE, value=bump).status is not Status.BREACH
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_third_that_is_kept_for_most_of_the_run_is_no_cycle(seed):
+    at = np.arange(600)
+    fall = (2 + 3 * np.exp(-at / 20)) * noise(600, 0.02, seed)
+    kept = np.where(at < 150, fall, 2.6 * noise(600, 0.02, seed + 9))
+    assert say(detect, RULE, value=kept[:200]).status is not Status.BREACH
+    assert say(detect, RULE, value=kept).status is Status.BREACH
+    cycle = fall * (1 + 0.3 * (1 - (at % 150) / 150) * (at >= 150))
+    said = looks(detect, RULE, value=cycle)
+    assert all(v.status is not Status.BREACH for v in said.values())
+
+
 def test_too_few_points_are_unknown():
     assert say(detect, RULE, value=[1.0, 2.0, 4.0, 8.0, 16.0]).status is Status.UNKNOWN
 

@@ -21,7 +21,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from watcher.detectors import Inputs, detector
 from watcher.detectors._metric import metric_of
 from watcher.detectors._noise import SHORT, came_back, median, spread, times
-from watcher.detectors._trend import after_last, warming_up
+from watcher.detectors._trend import after_last, trend, warming_up
 from watcher.model import OK, UNKNOWN, Floats, Ints, Severity, Status, Verdict, WallTime
 from watcher.series import Window
 
@@ -36,6 +36,7 @@ BACK, NEAR = 8, 0.1  # points that are so near to its start: what was learned is
 GAINS = 3  # evaluations of a metric, each better than all before, which excuse a rise ...
 EXCUSED = 3.0  # ... to less than so many times the best
 CLEAN = 0.05  # of a rise: the most that so short a curve may have stepped up before it
+HALF, MOST = 0.5, 0.5  # of the rise, and of the run: since there it has been up
 LONG = 64  # points: more are judged as batches; a spike may last some of them
 
 
@@ -46,6 +47,7 @@ class Divergence:
 
     ``part``: the least rise, as a part of the level, where the learning rate is known and did not
     rise; ``part_blind`` where it is not logged (cycles and restarts lift a loss by up to a third);
+    ``part_kept`` all the same if it has stayed up for most of the run;
     ``part_raised`` where it rose since the best point. ``descent``: how much of the rise must have
     been a fall before, so that the bump of a warm-up is none; a loss that more than doubles is
     one all the same. ``again``: times the largest rise that the curve came back from before, and
@@ -57,6 +59,7 @@ class Divergence:
     least: int = 6
     part: float = 0.12
     part_blind: float = 0.35
+    part_kept: float = 0.2
     part_raised: float = 1.0
     descent: float = 0.25
     again: float = 2.0
@@ -100,6 +103,8 @@ def detect(inputs: Inputs, params: Divergence, now: WallTime) -> Verdict:
     back = n >= SHORT and part == params.part_raised and _back_at_start(value, low, base)
     if back:
         part = params.part_blind
+    if n >= LONG and part == params.part_blind and _kept_up(value, smooth, low, rise):
+        part = params.part_kept
     if n < SHORT:  # a handful of points: whatever the learning rate did, only what anyone sees
         part = max(part, params.part_blind)
     up = smooth[low:] > base + 0.35 * rise
@@ -209,6 +214,14 @@ def _metric_gains(inputs: Inputs, since: int) -> bool:
     return len(value) >= at + GAINS > GAINS and float(value[-GAINS:].min()) > float(
         value[:at].max()
     )
+
+
+def _kept_up(value: Floats, smooth: Floats, low: int, rise: float) -> bool:
+    """Whether it has been up for most of the run, and is not on its way down: no cycle of a
+    learning rate, and no restart, lasts as long.
+    """
+    up = low + int(np.argmax(smooth[low:] > smooth[low] + HALF * rise))
+    return len(value) - up > MOST * len(value) and not trend(value[up:]).likely_falls()
 
 
 def _all_is_lost(value: Floats, val: Window | None) -> bool:
