@@ -16,7 +16,16 @@ from typing import Any
 from watcher.checkpoint import load_checkpoint, save_checkpoint
 from watcher.clock import Clock
 from watcher.errors import StoreError
-from watcher.model import Ailment, AlertState, Notice, Poll, RunKey, Transition, WallTime
+from watcher.model import (
+    Ailment,
+    AlertState,
+    Notice,
+    Poll,
+    RunKey,
+    RunState,
+    Transition,
+    WallTime,
+)
 from watcher.picture import picture
 from watcher.pipeline import KnownRun, Plan, State, forget, release, tick
 from watcher.routing import Heard, HeardKey, Route, queue, remember, update, without_resolved
@@ -269,6 +278,8 @@ def restore(
             source.restore(part.read for part in held if part.read is not None)
             for key, run in state.runs.items():
                 _take_over(run, state.known.pop(key))
+        if any(run.state is not RunState.GONE for run in state.known.values()):
+            source.expect(path)
         found.append(Root(path, source, state))
     return found
 

@@ -446,3 +446,59 @@ def test_r2_on_a_network_mount_a_file_that_grew_lately_is_opened_as_its_size_may
     monkeypatch.setattr(os, "stat", stale)
     file.scalars("a", range(4, 6))
     assert steps(logdir.poll(NOW + 2)) == ({} if local else {"run": [4, 5]})
+
+
+def test_r13_a_root_that_is_empty_after_a_restart_is_a_mount_that_is_missing(
+    tmp_path: Path,
+) -> None:
+    root, mounted = tmp_path / "logs", tmp_path / "elsewhere"
+    GrowingFile(root / "run").scalars("a", range(2))
+    before = Logdir([root])
+    before.poll(NOW)
+    parts = [part | {"device": part["device"] + 1} for part in before.snapshot()]
+    root.rename(mounted)
+    root.mkdir()  # where the filesystem is to be mounted
+    after = Logdir([root])
+    after.restore(parts)
+    poll = after.poll(NOW + 1)
+    assert "is the filesystem mounted?" in poll.unreachable[str(root)]
+    assert poll.batches == ()
+    root.rmdir()
+    mounted.rename(root)
+    poll = after.poll(NOW + 2)
+    assert (poll.unreachable, [batch.gone for batch in poll.batches]) == ({}, [])
+
+
+def test_runs_that_were_removed_during_a_restart_are_gone(tmp_path: Path) -> None:
+    root = tmp_path / "logs"
+    GrowingFile(root / "run").scalars("a", range(2))
+    before = Logdir([root])
+    before.poll(NOW)
+    shutil.rmtree(root / "run")
+    after = Logdir([root])
+    after.restore(before.snapshot())
+    poll = after.poll(NOW + 1)
+    assert (poll.unreachable, [batch.gone for batch in poll.batches]) == ({}, [True])
+
+
+def test_r13_a_root_whose_runs_are_known_and_that_is_empty_is_unreachable(tmp_path: Path) -> None:
+    logdir = Logdir([tmp_path])
+    logdir.expect(str(tmp_path))
+    assert "is the filesystem mounted?" in logdir.poll(NOW).unreachable[str(tmp_path)]
+    GrowingFile(tmp_path / "run").scalars("a", range(2))
+    assert steps(logdir.poll(NOW + 1)) == {"run": [0, 1]}
+    shutil.rmtree(tmp_path / "run")
+    poll = logdir.poll(NOW + 100)
+    assert (poll.unreachable, [batch.gone for batch in poll.batches]) == ({}, [True])
+
+
+def test_r13_a_root_that_became_a_file_is_unreachable(tmp_path: Path) -> None:
+    root = tmp_path / "logs"
+    GrowingFile(root / "run").scalars("a", range(2))
+    logdir = Logdir([root])
+    logdir.poll(NOW)
+    shutil.rmtree(root)
+    root.write_bytes(b"")
+    poll = logdir.poll(NOW + 1)
+    assert "is a file now" in poll.unreachable[str(root)]
+    assert poll.batches == ()

@@ -69,7 +69,8 @@ class Tree:
         self._links: deque[tuple[str, str]] = deque()
         self._turn: deque[str] = deque()
         self._active: deque[str] = deque()
-        self._device = -1
+        self.device = -1  # that the root was last on
+        self.expected = False  # something is to be found, as it was before a restart
         self._unlisted: dict[str, tuple[WallTime, float]] = {}  # until when not to try, and pause
 
     @property
@@ -82,6 +83,9 @@ class Tree:
         found = Found()
         try:
             info = os.stat(self.root)
+            if stat.S_ISREG(info.st_mode) and self.root in self.directories:
+                found.unreachable = f"{self.root} is a file now; it was a directory"
+                return found
             if stat.S_ISREG(info.st_mode):
                 self._single(found)
                 return found
@@ -155,12 +159,11 @@ class Tree:
 
     def _lost_mount(self, device: int) -> str:
         """Say if the root is now the empty directory that a filesystem was mounted on."""
-        if self._device in (-1, device):
-            self._device = device
-            return ""
-        if self.directories and not os.listdir(self.root):
-            return f"{self.root} is empty and on another device: is the filesystem mounted?"
-        self._device = device
+        moved = self.directories and self.device not in (-1, device)
+        if (moved or (self.expected and not self.directories)) and not os.listdir(self.root):
+            where = "on another device" if moved else "there were runs in it"
+            return f"{self.root} is empty, and {where}: is the filesystem mounted?"
+        self.device, self.expected = device, False
         return ""
 
     def _next_looks(self, now: WallTime) -> list[str]:

@@ -172,6 +172,10 @@ class Logdir:
                 ailments.append(Ailment(root.path, state, said or "the clocks agree again"))
         return Poll(tuple(batches), tuple(self._changes(ailments)), unreachable)
 
+    def expect(self, root: str) -> None:
+        """Take this root for unreachable while it is empty: runs in it are known from before."""
+        self._roots[root].tree.expected = True
+
     def reread(self, directories: Iterable[RunKey]) -> None:
         """Give out everything in these run directories once more, at the next polls."""
         wanted = {key.run for key in directories}
@@ -494,6 +498,7 @@ class Logdir:
                 yield {
                     "version": _VERSION,
                     "root": name,
+                    "device": root.tree.device,
                     "directories": [_pack(d) for d in directories[at : at + PART]],
                     "runs": [_pack_run(run) for run in runs[at : at + PART]],
                 }
@@ -559,6 +564,7 @@ def _pack_run(run: _Run) -> dict[str, Any]:
 
 
 def _unpack(root: _Root, packed: Mapping[str, Any]) -> None:
+    root.tree.device = packed.get("device", -1)
     root.tree.adopt([Directory(**d) for d in packed["directories"]])
     for held in packed["runs"]:
         history = History(
