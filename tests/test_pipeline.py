@@ -10,6 +10,7 @@ import pytest
 from tests.batches import batch, columns
 from tests.logs import T0
 from tests.simple_detectors import Limit, Quiet
+from watcher import judging
 from watcher.model import (
     AlertState,
     Hold,
@@ -269,6 +270,17 @@ def test_for_in_seconds_fires_by_the_clock_without_new_points():
     assert tick(state, Poll(()), plan, at(9) + 599).transitions == ()
     out = tick(state, Poll(()), plan, at(9) + 601)
     assert [t.alert.state for t in out.transitions] == [AlertState.FIRING]
+
+
+def test_rules_are_tied_to_hundreds_of_series_without_looking_at_each_again_for_each(monkeypatch):
+    ties = []
+    tie = judging.tie
+    monkeypatch.setattr(judging, "tie", lambda *asked: ties.append(1) or tie(*asked))
+    state = State()
+    curves = {f"loss/{i}": HIGH if i == 400 else CALM for i in range(500)}
+    out = tick(state, Poll((batch(curves, fresh=True),)), UNTIMED, at(10))
+    assert [t.alert.inputs for t in out.transitions] == [{"value": "loss/400"}]
+    assert len(ties) <= judging.ONE_BY_ONE + 1
 
 
 def test_a_team_sees_only_the_roots_it_was_granted():

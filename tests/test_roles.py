@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from watcher.model import Better, Meaning, Role, Selector
-from watcher.roles import Pin, Traits, assign, bind, meaning, traits
+from watcher.roles import Pin, Pool, Traits, assign, meaning, traits
 from watcher.runs import Place, place
 
 TRAIN, VAL = Selector(role=Role.TRAIN_LOSS), Selector(role=Role.VAL_LOSS)
@@ -174,7 +174,7 @@ def _inputs(
     points: dict[str, int], selectors: dict[str, Selector], every: bool = False
 ) -> dict[str, dict[str, str]]:
     trigger = next(iter(selectors))
-    bindings = bind(assign(points), points, selectors, [trigger], trigger, every=every)
+    bindings = Pool(assign(points), points).bind(selectors, [trigger], trigger, every=every)
     return {b.subject: b.inputs for b in bindings}
 
 
@@ -215,7 +215,7 @@ def test_a_validation_set_of_its_own_is_paired_with_the_main_training_loss() -> 
 def test_a_component_is_not_compared_with_another_component() -> None:
     points = {"train/box_loss": 9, "val/box_loss": 9, "val/cls_loss": 9}
     selectors = {"val": VAL, "train": TRAIN}
-    bound = bind(assign(points), points, selectors, ["val", "train"], "val")
+    bound = Pool(assign(points), points).bind(selectors, ["val", "train"], "val")
     assert [b.subject for b in bound] == ["box_loss"]
 
 
@@ -246,9 +246,10 @@ def test_a_tag_glob_gives_one_binding_for_each_tag() -> None:
 def test_a_binding_without_a_required_input_is_left_out() -> None:
     points = {"val_loss": 9}
     assert (
-        bind(assign(points), points, {"val": VAL, "train": TRAIN}, ["val", "train"], "val") == []
+        Pool(assign(points), points).bind({"val": VAL, "train": TRAIN}, ["val", "train"], "val")
+        == []
     )
-    assert bind(assign(points), points, {"val": VAL}, ["train", "val"], "train") == []
+    assert Pool(assign(points), points).bind({"val": VAL}, ["train", "val"], "train") == []
 
 
 UNRELATED = st.sampled_from(

@@ -81,16 +81,14 @@ def subjects(
 
     ``assigned`` holds the meaning of each tag that has one, ``points`` every tag with its count.
     """
-    known = detectors()
+    known, pool = detectors(), roles.Pool(assigned, points)
     found: list[Subject] = []
     for rule in rules:
         detector = known[rule.detector]
         if not detector.inputs:
             found.append(Subject(rule, detector, "", {}))
             continue
-        bindings = roles.bind(
-            assigned,
-            points,
+        bindings = pool.bind(
             rule.inputs,
             required=detector.inputs,
             trigger=detector.trigger,

@@ -45,6 +45,7 @@ from watcher.series import Window, checkpoints
 from watcher.watched import IDLE, Watched
 
 _YEAR_2100 = 4_102_444_800.0
+ONE_BY_ONE = 50  # tags of a run, from which on rules are tied to several new ones at once
 OLD = 3600.0  # seconds of silence at first sight after which a run counts as over
 QUIET = 300.0  # seconds without bytes before an inferred completion is believed
 _OUT_OF_FORCE = "its rule is no longer in force; it last said: "
@@ -151,12 +152,19 @@ def _as_clock(wall: Floats) -> Floats:
 
 
 def _split_at_new_tags(run: Watched, points: Columns) -> Iterator[Columns]:
-    """Cut before the first point of each tag the run has not seen, so that rules are tied anew."""
+    """Cut before the first point of each tag the run has not seen, so that rules are tied anew.
+
+    That takes longer the more tags there are: of a run with many, new tags in a row are one cut.
+    """
     present, first = np.unique(points.tag, return_index=True)
-    cuts = [
+    cuts = sorted(
         int(at) for t, at in zip(present, first, strict=True) if points.tags[t] not in run.counts
+    )
+    known = len(run.counts)
+    kept = [
+        at for i, at in enumerate(cuts) if known + i < ONE_BY_ONE or i == 0 or at > cuts[i - 1] + 1
     ]
-    edges = [0, *sorted(cuts), len(points)]
+    edges = [0, *kept, len(points)]
     for start, stop in itertools.pairwise(edges):
         if stop > start:
             yield points.take(slice(start, stop))

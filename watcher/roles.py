@@ -1,7 +1,7 @@
 """What do a run's tags mean together, and which of them does a rule take?
 
 ``naming`` reads one tag by itself. What a run as a whole is (reinforcement learning, a GAN, a
-regression that logs no loss) and what its team has pinned change that. ``bind`` then ties a
+regression that logs no loss) and what its team has pinned change that. A ``Pool`` then ties each
 rule's inputs to series.
 """
 
@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from watcher.model import Better, Meaning, Role, Selector
 from watcher.naming import ADVERSARIAL, LOSSES, LOWER, in_words, meaning
 
-__all__ = ["Binding", "Pin", "Traits", "assign", "bind", "meaning", "traits"]
+__all__ = ["Binding", "Pin", "Pool", "Traits", "assign", "meaning", "traits"]
+
+_T = TypeVar("_T")
 
 # of these a run has several that are judged each by itself; of all others the best one is taken
 _BY_STEM = LOSSES | {
@@ -137,91 +140,102 @@ class Binding:
     inputs: dict[str, str]
 
 
-def bind(
-    assigned: Mapping[str, Meaning],
-    points: Mapping[str, int],
-    selectors: Mapping[str, Selector],
-    required: Sequence[str],
-    trigger: str,
-    every: bool = False,
-) -> list[Binding]:
-    """Tie a rule's inputs to a run's series: one binding for each subject.
-
-    The trigger decides the subjects. By tag: each tag that matches. By role: each main stem, or
-    each component where the run has no main one; with ``every`` each tag of the role; of roles as
-    the learning rate the one best series, under the role's own name. The other inputs follow the
-    trigger's stem. A binding that lacks a ``required`` input is left out.
-
-    Subjects never depend on point counts, so that an alert keeps its identity as a run grows;
-    counts only choose between the step-wise and the epoch-wise series of one loss.
-    """
-    if trigger not in selectors:
-        return []
-    pool = _Pool(assigned, points)
-    paired = _pairs(selectors)
-    bindings = []
-    for subject, tag in pool.subjects(selectors[trigger], every, paired):
-        inputs = {trigger: tag}
-        for name, selector in selectors.items():
-            if name != trigger and (other := pool.companion(selector, tag, paired)):
-                inputs[name] = other
-        if all(name in inputs for name in required):
-            bindings.append(Binding(subject, inputs))
-    return bindings
-
-
 def _pairs(selectors: Mapping[str, Selector]) -> bool:
     """Whether a training and a validation series are compared: both then per epoch."""
     return {s.role for s in selectors.values()} >= LOSSES
 
 
-@dataclass(frozen=True, slots=True)
-class _Pool:
-    """A run's tags, to choose from."""
+class Pool:
+    """A run's tags, for its rules to choose from. ``points`` has every tag with its count.
 
-    assigned: Mapping[str, Meaning]
-    points: Mapping[str, int]
+    What is asked of them again and again is remembered: a run may have thousands.
+    """
+
+    def __init__(self, assigned: Mapping[str, Meaning], points: Mapping[str, int]) -> None:
+        self.assigned, self.points = assigned, points
+        self._by_stem: dict[Role, dict[str, list[str]]] = {}
+        for tag, m in assigned.items():
+            self._by_stem.setdefault(m.role, {}).setdefault(m.stem, []).append(tag)
+        self._remembered: dict[tuple[object, ...], Any] = {}
+
+    def _once(self, make: Callable[..., _T], *asked: Any) -> _T:
+        key = (make.__name__, *asked)
+        if key not in self._remembered:
+            self._remembered[key] = make(*asked)
+        found: _T = self._remembered[key]
+        return found
+
+    def bind(
+        self,
+        selectors: Mapping[str, Selector],
+        required: Sequence[str],
+        trigger: str,
+        every: bool = False,
+    ) -> list[Binding]:
+        """Tie a rule's inputs to a run's series: one binding for each subject.
+
+        The trigger decides the subjects. By tag: each tag that matches. By role: each main stem,
+        or each component where the run has no main one; with ``every`` each tag of the role; of
+        roles as the learning rate the one best series, under the role's own name. The other inputs
+        follow the trigger's stem. A binding that lacks a ``required`` input is left out.
+
+        Subjects never depend on point counts, so that an alert keeps its identity as a run grows;
+        counts only choose between the step-wise and the epoch-wise series of one loss.
+        """
+        if trigger not in selectors:
+            return []
+        paired = _pairs(selectors)
+        bindings = []
+        for subject, tag in self.subjects(selectors[trigger], every, paired):
+            inputs = {trigger: tag}
+            for name, selector in selectors.items():
+                if name != trigger and (other := self.companion(selector, tag, paired)):
+                    inputs[name] = other
+            if all(name in inputs for name in required):
+                bindings.append(Binding(subject, inputs))
+        return bindings
 
     def subjects(self, selector: Selector, every: bool, paired: bool) -> list[tuple[str, str]]:
         """Return the subjects of a trigger, each with its tag."""
         if selector.role is None:
-            return [(tag, tag) for tag in self._matching(selector)]
+            return [(tag, tag) for tag in self._once(self._matching, selector)]
         if selector.role not in _BY_STEM:
-            best = self._best(selector.role)
+            best = self._once(self._best, selector.role)
             return [(selector.role.value, best)] if best else []
-        stems = self._stems(selector.role)
+        stems = self._by_stem.get(selector.role, {})
         if every:
             return [(tag, tag) for tags in stems.values() for tag in sorted(tags)]
         main = {s: tags for s, tags in stems.items() if self._main(tags)}
         chosen = main or stems
-        return [(s, self._twin(tags, paired)) for s, tags in sorted(chosen.items())]
+        return [
+            (stem, self._once(self._twin, selector.role, stem, paired)) for stem in sorted(chosen)
+        ]
 
     def companion(self, selector: Selector, tag: str, paired: bool) -> str | None:
         """Return the series of another input beside the trigger's ``tag``."""
         near = self.assigned.get(tag)
         if selector.role is None:
-            found = self._matching(selector)
+            found = self._once(self._matching, selector)
             same = [t for t in found if near and t in self.assigned
                     and self.assigned[t].stem == near.stem]  # fmt: skip
             return next(iter(same or found), None)
         if selector.role not in LOSSES:
-            return self._best(selector.role)
-        stems = self._stems(selector.role)
+            return self._once(self._best, selector.role)
+        stems = self._by_stem.get(selector.role, {})
         if near is None or near.stem not in stems:
-            return self._stranger(stems, near, paired)
-        return self._twin(stems[near.stem], paired)
+            return self._once(self._stranger, selector.role, near is None or near.main, paired)
+        return self._once(self._twin, selector.role, near.stem, paired)
 
-    def _stranger(
-        self, stems: Mapping[str, list[str]], near: Meaning | None, paired: bool
-    ) -> str | None:
+    def _stranger(self, role: Role, alone: bool, paired: bool) -> str | None:
         """Choose a loss whose stem is not the trigger's: the main one, else the only one.
 
-        A component whose counterpart is missing is not compared with another component.
+        A component (not ``alone``) whose counterpart is missing is not compared with another.
         """
-        main = next((tags for tags in stems.values() if self._main(tags)), None)
-        if main is None and (near is None or near.main) and len(stems) == 1:
-            main = next(iter(stems.values()))
-        return self._twin(main, paired) if main else None
+        stems = self._by_stem.get(role, {})
+        main = next((stem for stem, tags in stems.items() if self._main(tags)), None)
+        if main is None and alone and len(stems) == 1:
+            main = next(iter(stems))
+        return self._once(self._twin, role, main, paired) if main is not None else None
 
     def _matching(self, selector: Selector) -> list[str]:
         globs = [glob.strip() for glob in (selector.tag or "*").split("|")]
@@ -229,17 +243,10 @@ class _Pool:
             tag for tag in self.points if any(fnmatch.fnmatchcase(tag, glob) for glob in globs)
         )
 
-    def _stems(self, role: Role) -> dict[str, list[str]]:
-        stems: dict[str, list[str]] = {}
-        for tag, m in self.assigned.items():
-            if m.role is role:
-                stems.setdefault(m.stem, []).append(tag)
-        return stems
-
     def _main(self, tags: Iterable[str]) -> bool:
         return any(self.assigned[tag].main for tag in tags)
 
-    def _twin(self, tags: Sequence[str], paired: bool) -> str:
+    def _twin(self, role: Role, stem: str, paired: bool) -> str:
         """Choose among the series of one loss.
 
         On held-out data, or beside it, the epoch's mean, else the one with more detail. Of equal
@@ -252,11 +259,11 @@ class _Pool:
             detail = (not name.coarse, 0) if means else (False, -self.points.get(tag, 0))
             return (name.once, name.trust, *detail, name.coarse and not means, len(tag), tag)
 
-        return min(tags, key=rank)
+        return min(self._by_stem[role][stem], key=rank)
 
     def _best(self, role: Role) -> str | None:
         """Choose the run's one series of a role by name: main, then the plainest."""
-        tags = [tag for tag, m in self.assigned.items() if m.role is role]
+        tags = [tag for tags in self._by_stem.get(role, {}).values() for tag in tags]
 
         def rank(tag: str) -> tuple[object, ...]:
             m, name = self.assigned[tag], in_words(tag)
