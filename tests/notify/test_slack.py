@@ -89,6 +89,35 @@ def test_a_first_message_that_was_deleted_does_not_stop_the_news(
     assert len(fake.messages) == 2
 
 
+def test_what_follows_goes_to_the_channel_that_the_receiver_has_by_now(
+    fake: FakeSlack, bot: Slack
+) -> None:
+    fake.channels["C0000000002"] = "moved"
+    before = bot.send(a_notice(), None, ())
+    moved = replace(bot, channel="C0000000002")
+    notice = a_notice(closed(an_alert()), id="next", reason="resolved")
+    receipt = moved.send(notice, before, (closed(an_alert()),))
+    assert [m["channel"] for m in fake.messages] == [CHANNEL, "C0000000002"]
+    assert "thread_ts" not in fake.messages[-1]
+    assert not fake.messages[0].get("edited")
+    assert moved.find(notice, before) == receipt
+    old = {key: value for key, value in before.items() if key != "asked"}  # as was kept once
+    assert moved.send(notice, old, ())["channel"] == "C0000000002"
+    assert bot.send(notice, old, ()) == old
+    named = replace(bot, channel="alerts")
+    assert named.send(notice, named.send(a_notice(), None, ()), ())["asked"] == "alerts"
+    assert fake.messages[-1]["thread_ts"]
+
+
+@pytest.mark.parametrize("name", ["thread_not_found", "message_not_found"])
+def test_a_thread_that_is_gone_is_begun_anew(fake: FakeSlack, bot: Slack, name: str) -> None:
+    receipt = bot.send(a_notice(), None, ())
+    fake.faults.append(Fault("error", name=name, method="chat.postMessage"))
+    anew = bot.send(a_notice(id="next", reason="louder"), receipt, ())
+    assert anew["ts"] == fake.messages[-1]["ts"] != receipt["ts"]
+    assert "thread_ts" not in fake.messages[-1]
+
+
 def test_a_chart_is_uploaded_and_stays_through_later_edits(fake: FakeSlack, bot: Slack) -> None:
     alert = an_alert()
     receipt = bot.send(a_notice(alert), None, (alert,))

@@ -54,6 +54,10 @@ def test_without_a_secret_nothing_is_signed(fake: FakeWebhook) -> None:
     ("code", "headers", "retryable", "ambiguous", "retry_after"),
     [
         (429, {"Retry-After": "9"}, True, False, 9.0),
+        (429, {"Retry-After": "0"}, True, False, None),
+        (429, {"Retry-After": "-5"}, True, False, None),
+        (429, {"Retry-After": "nan"}, True, False, None),
+        (429, {"Retry-After": "inf"}, True, False, 3600.0),
         (503, {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, True, True, None),
         (500, {}, True, True, None),
         (408, {}, True, False, None),

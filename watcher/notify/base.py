@@ -114,8 +114,11 @@ class Progress:
 
 
 def seconds(header: str | None) -> float | None:
-    """Read ``Retry-After`` given in seconds, None for anything else; an hour at most."""
+    """Read ``Retry-After`` given in seconds, an hour at most. None for anything else, and for what
+    asks to be hammered: then our own pauses count.
+    """
     try:
-        return min(max(float(header or ""), 0.0), 3600.0)
+        asked = float(header or "")
     except ValueError:
         return None
+    return min(asked, 3600.0) if asked > 0 else None

@@ -54,6 +54,7 @@ _AMBIGUOUS = frozenset({"service_unavailable", "internal_error", "fatal_error", 
 _TOO_RICH = frozenset(
     {"invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long", "msg_too_long"}
 )
+_THREAD_GONE = frozenset({"thread_not_found", "message_not_found", "cannot_reply_to_message"})
 _NEXT_STEP = {
     "invalid_auth": "the bot token is not valid; put a new one into the token file and restart",
     "not_authed": "there is no bot token; put one into the token file and restart",
@@ -99,32 +100,37 @@ class Slack:
     def send(self, notice: Notice, thread: Receipt | None, shown: tuple[Alert, ...]) -> Receipt:
         """Post the first message of a group, or what is new into its thread.
 
-        1. Without a thread: post, and that is the receipt.
+        1. Without a thread, or if it is gone or in another channel: post, and that is the receipt.
         2. Else edit the first message to what is true now. Harmless to repeat.
         3. Reply in the thread; to the channel as well if something began or became louder.
 
         A notice with a note says nothing new: the note goes into the first message.
         """
-        if notice.note and thread is not None:
+        if notice.note and (thread := self._ours(thread)) is not None:
             noted = {**thread, "note": _with(thread.get("note", ""), notice.note)}
             self._edit(notice, noted, shown)
             return noted
         row = buttons(notice.id) if self.buttons else None
         message = slack(notice, mention=self._mention(notice), note=notice.note, buttons=row)
-        if thread is None or "ts" not in thread:  # or of what this receiver was before
-            answer = self._post(notice, message, self.channel)
-            return _receipt(notice, str(answer["channel"]), answer)
+        thread = self._ours(thread)
+        if thread is None:
+            return self._first(notice, message)
         if {alert.fingerprint for alert in notice.alerts} & {alert.fingerprint for alert in shown}:
             self._edit(notice, thread, shown)
         loud = any(reason in notice.reason for reason in (FIRST, LOUDER))
-        self._post(
-            notice, message, thread["channel"], thread_ts=thread["ts"], reply_broadcast=loud
-        )
+        reply = {"thread_ts": thread["ts"], "reply_broadcast": loud}
+        try:
+            self._post(notice, message, thread["channel"], **reply)
+        except _Refused as error:
+            if error.code not in _THREAD_GONE:
+                raise
+            _log.warning("thread is gone notice=%s reason=%s action=sent anew", notice.id, error)
+            return self._first(notice, message)
         return thread
 
     def find(self, notice: Notice, thread: Receipt | None) -> Receipt | None:
         """Look through the channel or thread for the message that carries the notice's id."""
-        thread = thread if thread and "ts" in thread else None
+        thread = self._ours(thread)
         channel = thread["channel"] if thread else self.channel
         since = f"{notice.queued_at - _CLOCKS_APART:.6f}"
         method, where = "conversations.history", {"channel": channel, "oldest": since}
@@ -137,7 +143,7 @@ class Slack:
             for message in answer.get("messages") or ():
                 said = message.get("metadata") or {}
                 if (said.get("event_payload") or {}).get("id") == notice.id:
-                    return thread or _receipt(notice, channel, message)
+                    return thread or self._receipt(notice, channel, message)
             cursor = (answer.get("response_metadata") or {}).get("next_cursor") or ""
             if not cursor:
                 break
@@ -176,6 +182,22 @@ class Slack:
             loud = [a for a in firing if a.severity is not Severity.INFO]
             said += [self.owners.get(a.labels.get("user", ""), "") for a in loud]
         return " ".join(list(dict.fromkeys(word for word in said if word))[:_MOST_MENTIONS])
+
+    def _ours(self, thread: Receipt | None) -> Receipt | None:
+        """Return a thread if it is one in the channel that this receiver posts to by now."""
+        if thread is None or "ts" not in thread:  # of what this receiver was before
+            return None
+        named = self.channel[:1] not in ("C", "G", "D")  # then only Slack knows its id
+        same = thread.get("asked", self.channel if named else thread["channel"]) == self.channel
+        return thread if same else None
+
+    def _first(self, notice: Notice, message: SlackMessage) -> Receipt:
+        answer = self._post(notice, message, self.channel)
+        return self._receipt(notice, str(answer["channel"]), answer)
+
+    def _receipt(self, notice: Notice, channel: str, message: Mapping[str, Any]) -> Receipt:
+        ts = str(message["ts"])
+        return {"channel": channel, "ts": ts, "id": notice.id, "asked": self.channel}
 
     def _post(
         self, notice: Notice, message: SlackMessage, channel: str, **more: object
@@ -293,10 +315,6 @@ def _with(notes: str, note: str) -> str:
     """Add a line to the notes of a message, the same one only once; the oldest go first."""
     lines = [line for line in notes.split("\n") if line and line != note]
     return "\n".join([*lines, note][-_MOST_NOTES:])
-
-
-def _receipt(notice: Notice, channel: str, message: Mapping[str, Any]) -> Receipt:
-    return {"channel": channel, "ts": str(message["ts"]), "id": notice.id}
 
 
 def _body(message: SlackMessage, channel: str, notice_id: str) -> dict[str, Any]:
