@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import shutil
 import signal
 import socket
@@ -15,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.logs import EventLog
+from tests.source.faults import compiled
 from tests.waiting import wait
 from watcher.notify.fake_slack import FakeSlack
 
@@ -136,6 +140,38 @@ def test_nothing_is_lost_or_said_twice_over_kills_stalls_and_ends(service):
     assert not service.said("RESOLVED")
     assert not service.said("Traceback")
     assert service.alerts()["a", "NaN"] == "ended"
+
+
+def test_a_clock_that_is_set_stops_nothing_and_makes_no_run_stall(tmp_path):
+    library = compiled(tmp_path, Path(__file__).with_name("set_clock.c"))
+    off = tmp_path / "off"
+    off.write_text("0")
+    service = Service(tmp_path, os.environ | {"LD_PRELOAD": str(library), "CLOCK_OFF": str(off)})
+    service.start()
+    log, steps = EventLog(tmp_path / "logs" / "live"), itertools.count()
+
+    def trains_until(*words: str) -> None:
+        def said() -> object:
+            log.add(next(steps), {"train/loss": 1.0}, time.time())
+            return service.said(*words)
+
+        service.wait(said)
+
+    try:
+        log.add(next(steps), {"train/loss": 1.0}, time.time())
+        service.train("before", 20, nan_from=12)
+        trains_until("CRITICAL", "NaN", "before")
+        for number, seconds in enumerate((1800, -7200, 0)):
+            off.write_text(str(seconds))
+            trains_until("the clock was set by", f"{seconds - (0, 1800, -7200)[number]:+d} s")
+            nan = EventLog(tmp_path / "logs" / f"after{number}")
+            nan.add(0, {"train/loss": float("nan")}, time.time())
+            nan.close()
+            trains_until("CRITICAL", "NaN", f"after{number}")
+        log.close()
+        assert not service.said("Stalled", "live")
+    finally:
+        service.stop(signal.SIGKILL)
 
 
 def test_a_dead_slack_delays_nobody_and_hears_of_it_once_when_it_is_back(tmp_path):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.logs import T0, EventLog
-from tests.simple_detectors import Limit
+from tests.simple_detectors import Limit, Quiet
 from watcher.checkpoint import load_checkpoint, save_checkpoint
 from watcher.clock import ManualClock
 from watcher.engine import HUNG, Engine, restore
@@ -30,6 +30,18 @@ pytestmark = pytest.mark.usefixtures("simple_detectors")
 PLAN = Plan((Rule("High", "high", {"value": Selector(Role.TRAIN_LOSS)}, Limit()),))
 
 
+class SetClock(ManualClock):
+    """A clock whose wall time can be set; the monotonic one goes on."""
+
+    off = 0.0
+
+    def now(self) -> float:
+        return super().now() + self.off
+
+    def monotonic(self) -> float:
+        return super().now()
+
+
 class House:
     """A log directory, a state directory, and an engine that can be stopped and started."""
 
@@ -37,7 +49,7 @@ class House:
         self.logs, self.state = tmp / "logs", tmp / "state"
         self.logs.mkdir()
         self.log = EventLog(self.logs / "run")
-        self.clock = ManualClock(T0)
+        self.clock = SetClock(T0)
         self.start()
 
     def start(self) -> None:
@@ -69,6 +81,24 @@ def house(tmp_path):
     yield made
     made.log.close()
     made.store.close()
+
+
+@pytest.mark.parametrize("off", [7200.0, -7200.0])
+def test_a_clock_that_is_set_makes_no_silence_longer_or_shorter(house, off):
+    quiet = Rule("Quiet", "quiet", {}, Quiet())
+    house.engine.plan = Plan((quiet,))
+    for step in range(5):
+        house.log.add(step, {"loss": 1.0}, house.clock.now())
+        house.poll()
+    house.clock.off = off
+    house.poll()
+    assert house.told() == []
+    for _ in range(8):
+        house.poll()
+    assert house.told() == []
+    for _ in range(4):
+        house.poll()
+    assert [state for _, state in house.told()] == ["firing"]
 
 
 @pytest.mark.parametrize("checkpoint", [True, False])

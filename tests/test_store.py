@@ -130,6 +130,21 @@ def test_only_the_oldest_notice_of_a_group_is_due(store: Store) -> None:
     assert [(o.notice.id, o.doubtful) for o in late] == [("3", False), ("1", True)]
 
 
+@pytest.mark.parametrize("step", [-7200.0, 7200.0])
+def test_a_retry_waits_no_longer_and_no_shorter_when_the_clock_is_set(
+    store: Store, step: float
+) -> None:
+    first, other = a_notice(id="1"), a_notice(id="2", receiver="mail")
+    store.commit(changes(notices=(first, other)))
+    store.mark_failed(
+        first, "down", now=NOW, next_attempt_at=NOW + 9, paused_until=NOW + 9, doubtful=False
+    )
+    store.clock_set(step)
+    assert store.due("slack", NOW + step + 8) == []
+    assert len(store.due("slack", NOW + step + 9)) == 1
+    assert len(store.due("mail", NOW + step)) == 1
+
+
 def test_what_was_claimed_and_not_settled_comes_back_as_doubtful(tmp_path: Path) -> None:
     with Store.open(tmp_path) as store:
         store.commit(changes(notices=(a_notice(),)))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from watcher.checkpoint import load_checkpoint, save_checkpoint
-from watcher.clock import Clock
+from watcher.clock import Clock, Steps
 from watcher.errors import StoreError
 from watcher.model import (
     Ailment,
@@ -86,6 +86,7 @@ class Engine:
         self._clock = clock
         self._heard = dict(heard)
         self._no_resolved = frozenset(no_resolved)
+        self._steps = Steps(clock)
         self._lock = threading.Lock()
 
     def poll(self, path: str) -> int:
@@ -129,6 +130,8 @@ class Engine:
         with self._lock:
             began = self._clock.monotonic()
             now = self._clock.now()
+            if step := self._steps.taken():
+                self._clock_set(step)
             before, root.unreachable = root.unreachable, poll.unreachable.get(root.path, "")
             if root.unreachable and not before:
                 log.warning("root unreachable root=%r why=%r", root.path, root.unreachable)
@@ -158,6 +161,13 @@ class Engine:
                 return told
             finally:
                 self.tally.ticked(ticking + self._clock.monotonic() - began)
+
+    def _clock_set(self, step: float) -> None:
+        """Carry over how long each run has been silent: that is no matter of wall time."""
+        for root in self.roots.values():
+            for run in root.state.runs.values():
+                run.seen_at += step
+                run.pace.came += step
 
     def _tell(self, root: Root, now: WallTime) -> int:
         """Queue what is owed and commit; return how many notices that were."""

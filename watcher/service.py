@@ -30,7 +30,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from watcher import heap
-from watcher.clock import Clock
+from watcher.clock import Clock, Steps
 from watcher.config import Config, load_config
 from watcher.engine import Engine
 from watcher.errors import InvalidInput, StoreError, WatcherError
@@ -130,6 +130,8 @@ class Service:
             self._stop(self.config.shutdown_timeout)
 
     def _start(self) -> None:
+        # what hangs at its very first call is late like any other
+        self._alive.update(dict.fromkeys(_SIGNS.values(), self._clock.monotonic()))
         add = self._scheduler.add_job
         for path in self.engine.roots:
             add(
@@ -417,7 +419,10 @@ class Service:
     def wait(self, signals: Signals) -> None:
         """Wait until told to stop; meanwhile tell systemd that all is well, as long as it is."""
         every, told_at = (watchdog_seconds() or 20.0) / 2, -math.inf
+        steps = Steps(self._clock)
         while not signals.stop:
+            if step := steps.taken():
+                self._clock_set(step)
             if signals.reload:
                 signals.reload = False
                 self.reload()
@@ -425,6 +430,17 @@ class Service:
                 told_at = self._clock.monotonic()
                 self._tell_systemd()
             self.stopping.wait(_LISTEN)
+
+    def _clock_set(self, step: float) -> None:
+        """Let nothing wait for a time by the clock as it was: neither jobs nor what is queued."""
+        log.warning("the clock was set by %+.0f s, all jobs run now", step)
+        try:
+            self._store.clock_set(step)
+        except StoreError as error:
+            log.error("retries wait for the clock as it was error=%r", str(error))
+        for job in self._scheduler.get_jobs():
+            if job.next_run_time is not None:
+                self._scheduler.modify_job(job.id, next_run_time=_utcnow(self._clock))
 
     def _tell_systemd(self) -> None:
         if self.healthy():

@@ -202,6 +202,20 @@ class Store(Database):
         )
         return [load_owed(row) for row in rows]
 
+    def clock_set(self, step: float) -> None:
+        """Carry over for how long retries wait, when wall time was set by ``step`` seconds."""
+        with self._transaction() as db:
+            db.execute(
+                "UPDATE notices SET next_attempt_at = next_attempt_at + ?"
+                " WHERE state IN ('queued', 'sending')",
+                (step,),
+            )
+            db.execute(
+                "UPDATE receivers SET paused_until = paused_until + ? WHERE paused_until > 0",
+                (step,),
+            )
+            db.execute("UPDATE threads SET chart_at = chart_at + ?", (step,))
+
     def claim(self, notice_id: str) -> None:
         """Note that sending begins: from here on a crash leaves the notice doubtful."""
         with self._transaction() as db:

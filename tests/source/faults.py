@@ -16,20 +16,20 @@ import pytest
 from watcher.model import Poll
 from watcher.source.logdir import Logdir, SourceOptions
 
-_SOURCE = Path(__file__).with_name("faults.c")
+FAULTS = Path(__file__).with_name("faults.c")
 _REPO = Path(__file__).parents[2]
 
 
-def compiled(directory: Path) -> Path:
-    """Return the library that ``faults.c`` makes; skip without a compiler."""
+def compiled(directory: Path, source: Path = FAULTS) -> Path:
+    """Return the library to preload that a source makes; skip without a compiler."""
     compiler = shutil.which("cc")
     if compiler is None or sys.platform != "linux":
-        pytest.skip("needs Linux and a C compiler to put faults below the reader")
-    library = directory / "faults.so"
-    command = [compiler, "-O1", "-shared", "-fPIC", "-o", str(library), str(_SOURCE), "-ldl"]
+        pytest.skip("needs Linux and a C compiler to put faults below a process")
+    library = directory / f"{source.stem}.so"
+    command = [compiler, "-O1", "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"]
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     if made.returncode:
-        pytest.skip(f"cannot compile {_SOURCE.name} here: {made.stderr.splitlines()[:1]}")
+        pytest.skip(f"cannot compile {source.name} here: {made.stderr.splitlines()[:1]}")
     return library
 
 
