@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -248,3 +249,29 @@ def test_the_doctor_says_what_is_missing(tmp_path: Path) -> None:
     done = cli("doctor", "-c", config)
     assert done.returncode == 1
     assert "BAD" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["scan", "read", "--help"])
+@pytest.mark.parametrize(
+    ("shell", "code"),
+    [("{} >&-", {0, 1}), ("{} >/dev/full", {2}), ("{} | head -c 1 >/dev/null", {0, 2})],
+)
+def test_output_that_goes_nowhere_is_no_traceback_and_no_finding(
+    tmp_path: Path, command: str, shell: str, code: set[int]
+) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    for run in range(40):  # more than a pipe takes at once
+        write_run(tmp_path / f"run-{run:0150}", {"train/loss": [math.nan] * 80})
+    words = [command] if command.startswith("-") else [command, str(tmp_path)]
+    line = shell.format(shlex.join([sys.executable, "-m", "watcher", *words]))
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", line],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    assert done.returncode in code
+    assert done.stderr.count("\n") <= 1

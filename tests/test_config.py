@@ -272,3 +272,14 @@ def test_a_label_that_nothing_has_is_named_for_rules_and_routes(tmp_path: Path) 
     assert len(said) == 2
     assert any('Mine: no run has the label "usr"; did you mean "user"?' in one for one in said)
     assert any('route: no alert has the label "taem"; did you mean "team"?' in one for one in said)
+
+
+def test_a_timeout_in_which_a_receiver_would_look_hung_is_refused(tmp_path: Path) -> None:
+    text = (
+        '[[roots]]\npath = "."\n[receivers.a]\ntype = "webhook"\nurl_file = "u"\ntimeout = "10m"\n'
+    )
+    with pytest.raises(InvalidInput) as caught:
+        parse_config(text, tmp_path / "c.toml")
+    said = "\n".join(map(str, caught.value.problems))
+    assert "timeout" in said
+    assert "60" in said

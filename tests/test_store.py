@@ -145,6 +145,35 @@ def test_a_retry_waits_no_longer_and_no_shorter_when_the_clock_is_set(
     assert len(store.due("mail", NOW + step)) == 1
 
 
+def test_a_spoilt_record_is_left_out_and_stops_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    good, bad = an_alert("Good"), an_alert("Bad")
+    with Store.open(tmp_path) as store:
+        store.commit(changes(good, bad, notices=(a_notice(id="1"), a_notice(id="2"))))
+    with sqlite3.connect(tmp_path / DATABASE) as db:
+        db.execute("UPDATE alerts SET body = '{' WHERE body LIKE '%Bad%'")
+        db.execute("UPDATE notices SET alerts = '[1]' WHERE id = '1'")
+    db.close()
+    with Store.open(tmp_path) as store:
+        assert [alert.alert for alert in store.list_alerts()] == ["Good"]
+        assert [a.alert for held in store.load().alerts.values() for a in held] == ["Good"]
+        assert store.due("slack", NOW) == []
+        assert [owed.notice.id for owed in store.due("slack", NOW)] == ["2"]
+        assert [delivery.dead for delivery in store.counts()] == [1]
+    assert "unreadable" in caplog.text
+
+
+def test_what_a_later_version_added_to_an_alert_is_left_out(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        store.commit(changes(an_alert()))
+    with sqlite3.connect(tmp_path / DATABASE) as db:
+        db.execute("UPDATE alerts SET body = json_set(body, '$.colour', 'red')")
+    db.close()
+    with Store.open(tmp_path) as store:
+        assert store.list_alerts() == [an_alert()]
+
+
 def test_what_was_claimed_and_not_settled_comes_back_as_doubtful(tmp_path: Path) -> None:
     with Store.open(tmp_path) as store:
         store.commit(changes(notices=(a_notice(),)))

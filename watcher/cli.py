@@ -74,6 +74,9 @@ FormatOption = Annotated[
 
 def main() -> None:
     """Run the command line; the console script's entry."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed by whoever started us
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - to stay
     for stream in (sys.stdout, sys.stderr):  # a name must not fail where it cannot be shown
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -83,8 +86,17 @@ def main() -> None:
         finally:
             sys.stdout.flush()  # here, where its failure is known what to do with
     except BrokenPipeError:  # the reader of our output went away: nothing to say to anybody
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _mute()
         sys.exit(FAILED)
+    except OSError as error:
+        _mute()
+        _complain(f"watcher: standard output: {error.strerror or error}")
+        sys.exit(FAILED)
+
+
+def _mute() -> None:
+    """Let what is still to be written go nowhere: it would fail once more at the very end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _answering(command: Callable[..., int]) -> Callable[..., None]:
@@ -103,8 +115,9 @@ def _answering(command: Callable[..., int]) -> Callable[..., None]:
             code = FAILED
         except KeyboardInterrupt:
             code = 130
-        except BrokenPipeError:
-            raise  # nobody listens any more: the entry point's matter
+        except BrokenPipeError:  # the reader of our output went away: nothing to say to anybody
+            _mute()
+            code = FAILED
         except OSError as error:
             where = f"{error.filename}: " if error.filename is not None else ""
             _complain(f"watcher: {where}{error.strerror or error}")

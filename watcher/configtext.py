@@ -56,6 +56,7 @@ def _address(value: str) -> str:
 
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 Positive = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
+Timeout = Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=60)]  # else it looks hung
 Names = tuple[str, ...]
 
 

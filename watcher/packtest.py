@@ -177,7 +177,7 @@ class PackTest(Strict):
     name: str
     interval: Seconds = 60.0
     series: dict[str, SeriesText]
-    steps_per_point: int = Field(default=1, ge=1)
-    start_step: int = 0
+    steps_per_point: int = Field(default=1, ge=1, le=10**9)
+    start_step: int = Field(default=0, ge=-(10**15), le=10**15)
     finished: bool = False  # whether the run's files say at the end that it is complete
     expect: Annotated[list[Expect], AfterValidator(some)]

@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
-from watcher.configtext import Positive
+from watcher.configtext import Positive, Timeout
 from watcher.notify.http import LOCAL, check_address
 from watcher.places import Strict, shown, some
 
@@ -79,7 +79,7 @@ class SlackText(ReceiverText):
     app_token_credential: str = ""
     api_url: PrivateWeb = ""
     mention: str = ""
-    timeout: Positive = 10.0
+    timeout: Timeout = 10.0
 
 
 class SlackWebhookText(ReceiverText):
@@ -91,7 +91,7 @@ class SlackWebhookText(ReceiverText):
     url_file: str = ""
     url_credential: str = ""
     mention: str = ""
-    timeout: Positive = 10.0
+    timeout: Timeout = 10.0
 
 
 class WebhookText(ReceiverText):
@@ -103,7 +103,7 @@ class WebhookText(ReceiverText):
     url: Web
     secret_file: str = ""
     secret_credential: str = ""
-    timeout: Positive = 10.0
+    timeout: Timeout = 10.0
 
 
 class AlertmanagerText(ReceiverText):
@@ -120,7 +120,7 @@ class AlertmanagerText(ReceiverText):
     token_credential: str = ""
     expires_after: Positive = 90 * 86400.0
     generator_url: Annotated[str, AfterValidator(lambda v: _web(v) if v else v)] = ""
-    timeout: Positive = 10.0
+    timeout: Timeout = 10.0
 
     def troubles(self, secrets: frozenset[str]) -> Iterator[tuple[str, str]]:
         """One way to log in at most, and no secret over a line that others can read."""
@@ -144,7 +144,7 @@ class PagerDutyText(ReceiverText):
     routing_key_file: str = ""
     routing_key_credential: str = ""
     url: PrivateWeb = ""
-    timeout: Positive = 10.0
+    timeout: Timeout = 10.0
 
 
 class EmailText(ReceiverText):
@@ -164,7 +164,7 @@ class EmailText(ReceiverText):
     sender: MailAddress = Field(alias="from")
     to: Annotated[tuple[MailAddress, ...], AfterValidator(some)]
     charts: bool = True
-    timeout: Positive = 30.0
+    timeout: Timeout = 30.0
 
     def troubles(self, secrets: frozenset[str]) -> Iterator[tuple[str, str]]:
         """Nothing is sent in the clear, and a login is whole."""
@@ -183,7 +183,7 @@ class AppriseText(ReceiverText):
     type: Literal["apprise"]
     urls_file: str = ""
     urls_credential: str = ""
-    timeout: Positive = 10.0
+    timeout: Timeout = 10.0
 
 
 RECEIVERS: Mapping[str, type[ReceiverText]] = {

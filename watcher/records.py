@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Protocol
 
 from watcher.model import (
@@ -108,12 +108,17 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+_FIELDS = frozenset(field.name for field in fields(Alert))
+
+
 def load_alert(body: dict[str, Any]) -> Alert:
+    """Return an alert; what a later version added to it is left out."""
     slot = body.pop("slot")
     run = RunKey(**slot.pop("run"))
     body["severity"] = Severity(body["severity"])
     body["state"] = AlertState(body["state"])
-    return Alert(slot=Slot(run=run, **slot), **body)
+    known = {name: value for name, value in body.items() if name in _FIELDS}
+    return Alert(slot=Slot(run=run, **slot), **known)
 
 
 def load_alerts(text: str | None) -> tuple[Alert, ...]:

@@ -11,9 +11,11 @@ shared by threads, and several processes may open the same file.
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
+from typing import Any, TypeVar
 
 from watcher.database import DATABASE, MIGRATIONS, Database, exclusive
 from watcher.model import (
@@ -54,6 +56,10 @@ __all__ = [
     "exclusive",
 ]
 
+_T = TypeVar("_T")
+_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)  # of a record that was spoilt
+log = logging.getLogger(__name__)
+
 _KEEP = 90 * 86400.0  # seconds that closed matters stay on record
 
 
@@ -66,8 +72,7 @@ class Store(Database):
         """Return what a service needs to go on where it stopped."""
         runs = {row.run: row for row in self.list_runs()}
         held: dict[Slot, Alert] = {}
-        for row in self._rows("SELECT body FROM alerts ORDER BY changed"):
-            alert = load_alert(json.loads(row["body"]))
+        for alert in self._read("SELECT body FROM alerts ORDER BY changed", (), _alert_of):
             known = runs.get(alert.slot.run)
             if alert.open or known is None or known.attempt == alert.slot.attempt:
                 held[alert.slot] = alert
@@ -82,6 +87,18 @@ class Store(Database):
             silences=self.list_silences(),
             tick_at=tick[0]["at"] if tick else None,
         )
+
+    def _read(
+        self, sql: str, values: tuple[Any, ...], make: Callable[[sqlite3.Row], _T]
+    ) -> list[_T]:
+        """Return what rows hold; one that nobody can read is told and left out."""
+        found = []
+        for row in self._rows(sql, values):
+            try:
+                found.append(make(row))
+            except _UNREADABLE as error:
+                log.error("record left out, it is unreadable error=%r in=%r", error, sql)
+        return found
 
     def _all(self, table: str) -> list[sqlite3.Row]:
         return self._rows(f"SELECT * FROM {table} ORDER BY rowid")
@@ -200,7 +217,16 @@ class Store(Database):
                ORDER BY n.next_attempt_at, n.seq LIMIT ?""",
             (receiver, now, receiver, now, limit),
         )
-        return [load_owed(row) for row in rows]
+        found = []
+        for row in rows:
+            try:
+                found.append(load_owed(row))
+            except _UNREADABLE as error:  # set aside, so that it does not stop the others
+                why = f"its record is unreadable: {error!r}"
+                log.error("notice given up id=%s receiver=%s reason=%s", row["id"], receiver, why)
+                with self._transaction() as db:
+                    _set_aside(db, row["id"], why, now)
+        return found
 
     def clock_set(self, step: float) -> None:
         """Carry over for how long retries wait, when wall time was set by ``step`` seconds."""
@@ -249,11 +275,10 @@ class Store(Database):
 
     def chartless(self, receiver: str, now: WallTime, limit: int = 20) -> list[Owed]:
         """Return the first messages whose chart is owed now, the oldest first."""
-        rows = self._rows(
-            "SELECT * FROM threads WHERE receiver = ? AND chart_at <= ? ORDER BY chart_at LIMIT ?",
-            (receiver, now, limit),
+        sql = (
+            "SELECT * FROM threads WHERE receiver = ? AND chart_at <= ? ORDER BY chart_at LIMIT ?"
         )
-        return [load_chartless(row) for row in rows]
+        return self._read(sql, (receiver, now, limit), load_chartless)
 
     def mark_chart_later(self, notice: Notice, at: WallTime | None) -> None:
         """Put a chart off until ``at``; None gives it up."""
@@ -289,10 +314,7 @@ class Store(Database):
     ) -> None:
         """Give a notice up and keep it as a dead letter; queue ``instead`` in its place."""
         with self._transaction() as db:
-            db.execute(
-                "UPDATE notices SET state = 'dead', settled_at = ?, error = ? WHERE id = ?",
-                (now, printable(error), notice.id),
-            )
+            _set_aside(db, notice.id, error, now)
             if instead:
                 _queue(db, [instead])
 
@@ -318,7 +340,7 @@ class Store(Database):
         marks = ", ".join("?" * len(states))
         where = f"WHERE state IN ({marks})" if states else ""
         sql = f"SELECT body FROM alerts {where} ORDER BY changed DESC"
-        return [load_alert(json.loads(r["body"])) for r in self._rows(sql, states)]
+        return self._read(sql, states, _alert_of)
 
     def list_runs(self) -> list[RunRow]:
         """Return the run index."""
@@ -336,10 +358,8 @@ class Store(Database):
 
     def list_dead(self, limit: int = 100) -> list[tuple[Notice, str]]:
         """Return the newest dead letters, each with the reason it was given up."""
-        rows = self._rows(
-            "SELECT * FROM notices WHERE state = 'dead' ORDER BY seq DESC LIMIT ?", (limit,)
-        )
-        return [(load_notice(row), row["error"] or "") for row in rows]
+        sql = "SELECT * FROM notices WHERE state = 'dead' ORDER BY seq DESC LIMIT ?"
+        return self._read(sql, (limit,), lambda row: (load_notice(row), row["error"] or ""))
 
     def counts(self) -> tuple[Delivery, ...]:
         """Return how each receiver is doing."""
@@ -491,4 +511,16 @@ def _chart_at(db: sqlite3.Connection, notice: Notice, at: WallTime | None) -> No
         "UPDATE threads SET chart_at = ?, chart_tries = chart_tries + 1"
         " WHERE receiver = ? AND group_key = ?",
         (at, notice.receiver, notice.group_key),
+    )
+
+
+def _alert_of(row: sqlite3.Row) -> Alert:
+    return load_alert(json.loads(row["body"]))
+
+
+def _set_aside(db: sqlite3.Connection, notice_id: str, why: str, now: WallTime) -> None:
+    """Make a dead letter of a notice."""
+    db.execute(
+        "UPDATE notices SET state = 'dead', settled_at = ?, error = ? WHERE id = ?",
+        (now, printable(why), notice_id),
     )
