@@ -142,6 +142,23 @@ def test_nothing_is_lost_or_said_twice_over_kills_stalls_and_ends(service):
     assert service.alerts()["a", "NaN"] == "ended"
 
 
+@pytest.mark.parametrize("gone", ["removed", "moved away"])
+def test_a_service_whose_state_is_gone_says_so_and_stops(service, gone):
+    service.train("a", 20, nan_from=12)
+    service.wait(lambda: service.said("CRITICAL", "NaN", " a "))
+    state = service.home / "state"
+    if gone == "removed":
+        shutil.rmtree(state)
+    else:
+        state.rename(service.home / "elsewhere")
+    assert service.process.wait(PATIENCE) == 2
+    service.reader.join()
+    (said,) = service.said("the state was removed or replaced")
+    assert str(state) in said
+    assert not service.said("Traceback")
+    assert not state.exists()
+
+
 def test_a_clock_that_is_set_stops_nothing_and_makes_no_run_stall(tmp_path):
     library = compiled(tmp_path, Path(__file__).with_name("set_clock.c"))
     off = tmp_path / "off"

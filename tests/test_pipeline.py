@@ -307,6 +307,29 @@ def test_a_run_that_was_silent_before_it_was_seen_has_not_stalled():
     assert tick(state, Poll(()), PLAN, at(9) + 9000).transitions == ()
 
 
+def test_a_rule_that_is_new_or_changed_looks_at_what_is_there():
+    state = State()
+    lenient = Plan((rule(), replace(rule(), alert="Own", params=Limit(20.0))))
+    out = tick(state, Poll((batch({"loss": HIGH}, fresh=True),)), lenient, at(9))
+    assert [t.alert.alert for t in out.transitions] == ["High"]
+    same = replace(
+        lenient, rules=tuple(replace(one, origin="p.yaml:9") for one in lenient.rules), version=1
+    )
+    assert tick(state, Poll(()), same, at(9) + 1).transitions == ()
+    strict = replace(same.rules[1], params=Limit(7.0))
+    alone = tick(state, Poll(()), replace(same, rules=(strict,), version=3), at(9) + 3)
+    assert [(t.alert.alert, t.alert.state) for t in alone.transitions] == [
+        ("High", AlertState.ENDED),
+        ("Own", AlertState.FIRING),
+    ]
+    named = replace(strict, alert="Renamed")
+    out = tick(state, Poll(()), replace(same, rules=(named,), version=4), at(9) + 4)
+    assert [(t.alert.alert, t.alert.state) for t in out.transitions] == [
+        ("Own", AlertState.ENDED),
+        ("Renamed", AlertState.FIRING),
+    ]
+
+
 def test_an_alert_whose_rule_is_taken_out_of_force_is_ended_and_says_so():
     state = State()
     tick(state, Poll((batch({"loss": HIGH}, fresh=True),)), UNTIMED, at(9))

@@ -145,6 +145,17 @@ def test_a_retry_waits_no_longer_and_no_shorter_when_the_clock_is_set(
     assert len(store.due("mail", NOW + step)) == 1
 
 
+def test_what_is_owed_to_a_receiver_that_is_no_more_is_given_up(store: Store) -> None:
+    here, gone = a_notice(id="1"), a_notice(id="2", receiver="renamed")
+    store.commit(changes(notices=(here, gone)))
+    assert store.give_up_others({"slack", "mail"}, NOW) == ["renamed"]
+    assert len(store.due("slack", NOW)) == 1
+    assert store.due("renamed", NOW) == []
+    ((dead, why),) = store.list_dead()
+    assert (dead.id, "config" in why) == ("2", True)
+    assert store.give_up_others({"slack", "mail"}, NOW) == []
+
+
 def test_a_spoilt_record_is_left_out_and_stops_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -13,7 +13,7 @@ from random import Random
 from watcher.clock import Clock, SystemClock
 from watcher.config import Config
 from watcher.engine import Engine, restore
-from watcher.errors import LogdirError
+from watcher.errors import LogdirError, StoreError
 from watcher.sdnotify import notify
 from watcher.service import CHECKPOINT, WITHOUT_SHIPPED, Service, Signals
 from watcher.source import scan
@@ -47,6 +47,8 @@ def serve(config: Config, *, config_path: Path | None = None, once: bool = False
             if config.without_shipped:
                 log.warning(WITHOUT_SHIPPED)
             service.wait(signals)
+    if service.lost:
+        raise StoreError(service.lost)
     return 0
 
 
@@ -59,6 +61,8 @@ def ready(config: Config, config_path: Path | None = None) -> Iterator[Service]:
             stack.enter_context(exclusive(Path(config.state_dir)))
         store = stack.enter_context(Store.open(config.state_dir or ":memory:"))
         engine = _engine(config, config_path, store, clock)
+        for name in store.give_up_others(config.receivers, clock.now()):
+            log.warning("notices given up, no such receiver in the config receiver=%s", name)
         yield Service(config, config_path, engine, store, clock, Random())
 
 

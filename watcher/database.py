@@ -73,6 +73,7 @@ class Database:
         self._db = connection
         self._name = name
         self._lock = threading.RLock()
+        self._inode: int | None = None
 
     @classmethod
     def open(
@@ -93,8 +94,16 @@ class Database:
             with ExitStack() as undo:
                 store = cls(undo.enter_context(closing(_connect(name, read_only))), name)
                 store._prepare(migrations, read_only)
+                store._inode = _inode(name)
                 undo.pop_all()
         return store
+
+    def in_place(self) -> bool:
+        """Whether the file that was opened stands where it was, as far as the disk can tell."""
+        try:
+            return _inode(self._name) == self._inode
+        except OSError:
+            return True
 
     def close(self) -> None:
         """Close the database; what was committed stays."""
@@ -175,6 +184,14 @@ def exclusive(state_dir: Path) -> Iterator[None]:
         yield
     finally:
         os.close(held)
+
+
+def _inode(name: str) -> int | None:
+    """Return the inode of a file, None if there is none. Raises OSError if that cannot be told."""
+    try:
+        return os.stat(name).st_ino  # noqa: PTH116 - the name may be ":memory:"
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def _locked(held: int) -> bool:

@@ -112,7 +112,9 @@ def absorb(
         run.started_at = float(points.wall_time[0])
     run.pace.take(points.wall_time, points.step, run.seen_at)
     for part in _split_at_new_tags(run, points):
-        if _count(run, part) or run.plan_version != plan.version:
+        if run.plan_version != plan.version:
+            said += _reload(run, plan, moment.now)
+        if _count(run, part):
             said += tie(run, plan, moment.now)
         said += _judge_part(run, part, plan, moment)
     run.last_step = int(points.step[-1])
@@ -193,6 +195,24 @@ def tie(run: Watched, plan: RunPlan, now: WallTime) -> list[Transition]:
     before = {(b.subject.rule.id, b.subject.name, *b.subject.tags.items()): b for b in run.bounds}
     run.bounds = [_bind(run, s, before.get((s.rule.id, s.name, *s.tags.items()))) for s in found]
     return _drop_untied(run, plan, now)
+
+
+def _reload(run: Watched, plan: RunPlan, now: WallTime) -> list[Transition]:
+    """Tie the rules that are in force by now; let new ones and changed ones look at what is there.
+
+    Else a rule would not see what went wrong before it until new points come, if they ever do.
+    """
+    first = run.plan_version < 0  # of a run that was just met, or restored: nothing is reloaded
+    before = {(b.slot, *b.subject.tags.items()): b.subject.rule for b in run.bounds}
+    said = tie(run, plan, now)
+    facts, labels = run.facts(), plan.labels_for(run.key)
+    for bound in () if first or run.rereading else run.bounds:
+        known = before.get((bound.slot, *bound.subject.tags.items()))
+        rule = bound.subject.rule
+        if bound.subject.detector.timed or (known and replace(known, origin=rule.origin) == rule):
+            continue
+        said += _advance(run, bound, _worth_saying(bound, facts, now, _loud(run)), labels, now)
+    return said
 
 
 def _drop_untied(run: Watched, plan: RunPlan, now: WallTime) -> list[Transition]:
@@ -477,7 +497,7 @@ def look(
     if silence > (max(plan.ended_after, 2 * pauses) if run.alive else max(OLD, usual)):
         run.state = RunState.ENDED
         return run.close(AlertState.ENDED, now)
-    said = [] if run.plan_version == plan.version else tie(run, plan, now)
+    said = [] if run.plan_version == plan.version else _reload(run, plan, now)
     for bound in run.bounds:
         if bound.subject.detector.timed and run.alive:
             verdict = _worth_saying(bound, facts, now, _loud(run))

@@ -100,6 +100,7 @@ class Service:
         self._wake = {name: threading.Event() for name in self._notifiers}
         self._reloading = threading.Lock()
         self._alive: dict[str, float] = {}
+        self.lost = ""  # why it cannot go on
         self._files = _mtimes(config, config_path)
         # what it has to say is counted and told by _note; skipped runs are usual
         logging.getLogger("apscheduler.executors").setLevel(logging.CRITICAL)
@@ -265,6 +266,12 @@ class Service:
 
     def _housekeep(self) -> None:
         self._alive["scheduler"] = self._clock.monotonic()
+        if not self._store.in_place():
+            self.lost = (
+                f"{self.config.state_dir}: the state was removed or replaced while it was in use;"
+                " put it back, or start anew: what fires is then told once more"
+            )
+            return
         try:
             self.engine.check_hung()
         except StoreError as error:
@@ -279,7 +286,7 @@ class Service:
             log.error("old records not pruned, trying again later error=%r", str(error))
 
     def _save(self) -> None:
-        if self._checkpoint_path is None:
+        if self._checkpoint_path is None or self.lost:
             return
         try:
             self.engine.save(self._checkpoint_path)
@@ -420,7 +427,7 @@ class Service:
         """Wait until told to stop; meanwhile tell systemd that all is well, as long as it is."""
         every, told_at = (watchdog_seconds() or 20.0) / 2, -math.inf
         steps = Steps(self._clock)
-        while not signals.stop:
+        while not signals.stop and not self.lost:
             if step := steps.taken():
                 self._clock_set(step)
             if signals.reload:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
@@ -57,6 +57,7 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
+_OWED_TO = "SELECT DISTINCT receiver FROM notices WHERE state IN ('queued', 'sending')"
 _UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)  # of a record that was spoilt
 log = logging.getLogger(__name__)
 
@@ -327,6 +328,18 @@ class Store(Database):
                 " queued_at = ? WHERE receiver = ? AND state = 'dead'",
                 (now, now, receiver),
             ).rowcount
+
+    def give_up_others(self, receivers: Collection[str], now: WallTime) -> list[str]:
+        """Give up what is owed to receivers that are no more; return their names."""
+        names = {row["receiver"] for row in self._rows(_OWED_TO)} - set(receivers)
+        with self._transaction() as db:
+            for name in names:
+                db.execute(
+                    "UPDATE notices SET state = 'dead', settled_at = ?, error = ?"
+                    " WHERE receiver = ? AND state IN ('queued', 'sending')",
+                    (now, "no receiver of this name is in the config any more", name),
+                )
+        return sorted(names)
 
     def failures(self, receiver: str) -> int:
         """Count the failures in a row of a receiver."""
