@@ -24,6 +24,7 @@ import ast
 import functools
 import math
 import operator
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -46,6 +47,15 @@ Number = float | None  # None: unknown
 Truth = bool | None
 Evaluate = Callable[[Inputs, WallTime], Number]
 Decide = Callable[[Inputs, WallTime], Truth]
+
+
+# what people write who come from other languages, and what it is here
+_MEANT = (
+    (re.compile(r"&&").search, "and"),
+    (re.compile(r"\|\|").search, "or"),
+    (re.compile(r"!(?!=)").search, "not"),
+    (re.compile(r"(?<![<>=!])=(?!=)").search, "=="),
+)
 
 
 class ExprError(ValueError):
@@ -144,7 +154,10 @@ class _Compiler:
         except SyntaxError as error:
             end = len(self._text)
             at = min(self._lead + error.offset - 1, end) if error.offset else end
-            raise ExprError(f"cannot be read: {error.msg}", self._text, at) from None
+            meant = next(
+                (f'; write "{right}"' for wrong, right in _MEANT if wrong(self._text)), ""
+            )
+            raise ExprError(f"cannot be read: {error.msg}{meant}", self._text, at) from None
         except (ValueError, RecursionError, MemoryError):
             raise ExprError("cannot be read", self._text, self._lead) from None
 
