@@ -61,15 +61,12 @@ def detect(inputs: Inputs, params: Erratic, now: WallTime) -> Verdict:
     if leaps < params.leaps or leaps < params.smoother * spread(np.log(fit)):
         return OK if leaps < params.leaps / 2 else UNKNOWN
     low, high = np.quantile(late, (0.1, 0.9)).tolist()
-    best = window.extremes
     return Verdict(
         Status.BREACH,
         reason=f"validation leaps about between {low:.4g} and {high:.4g} from one evaluation to"
         " the next, while training is smooth",
         onset=int(step[0]),
-        value=window.last_value,
-        best=best.low_step,
-        best_value=best.low,
+        value=window.last_value,  # and no best: which evaluation is the lowest is chance
         severity=Severity.INFO,
         advice="erratic",
     )
