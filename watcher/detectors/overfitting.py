@@ -20,7 +20,7 @@ import numpy as np
 
 from watcher.detectors import Inputs, at_least, detector
 from watcher.detectors._metric import metric_of
-from watcher.detectors._noise import spread, times
+from watcher.detectors._noise import median, spread, times
 from watcher.detectors._trend import SURE, batches, finite, mean, opening, trend
 from watcher.detectors._turn import EARLY, FEW, clean_turn, early_turn, level_of, plain_turn
 from watcher.model import OK, UNKNOWN, Better, Floats, Severity, Status, Verdict, WallTime
@@ -111,16 +111,17 @@ def detect(inputs: Inputs, params: Overfitting, now: WallTime) -> Verdict:
     if after < 2 or (len(value) <= params.patience and not trained):
         return OK
     course = _course(train, int(step[best])) if train is not None else Course.UNKNOWN
-    back = OK if _is_back(value, best, params.min_rise) else UNKNOWN
     if course is Course.RISES:
-        return back
+        return _back(value, best, params.min_rise)
     if metric:
         drop = _drop(value, best, course, inputs["val"].extremes.high, params)
-        return back if drop is None else _finding(inputs, drop, after, course, params)
+        if drop is None:
+            return _back(value, best, params.min_rise)
+        return _finding(inputs, drop, after, course, params)
     suffers = len(value) <= FEW and _suffers(inputs, int(step[best]))
     rise = _rise(value, best, course, params, suffers=suffers, trained=trained)
     if rise is None:
-        return back
+        return _back(value, best, params.min_rise)
     if inputs.run.parts and _metric_gain(inputs, int(step[best])) > params.part_gain:
         return OK
     # single points stand out, the last as well: what is said is what the last few have risen by
@@ -128,11 +129,14 @@ def detect(inputs: Inputs, params: Overfitting, now: WallTime) -> Verdict:
     return _finding(inputs, over / max(level_of(value), 1e-300), after, course, params)
 
 
-def _is_back(value: Floats, best: int, part: float) -> bool:
-    """Whether the last of it lies above the best by no more than a small part, or than noise."""
-    late = mean(value[-max(2, (len(value) - best) // 5) :])
-    usual = max(part * level_of(value), LUCK * spread(value))
-    return late - mean(value[max(0, best - 1) : best + 2]) <= usual
+def _back(value: Floats, best: int, part: float) -> Verdict:
+    """Return OK if the last of it lies above the best by no more than a small part, or than noise;
+    else UNKNOWN.
+    """
+    above = mean(value[-max(2, (len(value) - best) // 5) :])
+    above -= mean(value[max(0, best - 1) : best + 2])
+    usual = above <= part * level_of(value) or above <= LUCK * spread(value)
+    return OK if usual else UNKNOWN
 
 
 def _lacking(value: Floats) -> Floats:
@@ -168,9 +172,11 @@ def _jump(value: Floats, best: int, level: float) -> float | None:
     if best < 2 or len(value) - best <= DOWN:
         return None
     # not from its best itself, which is the luckiest of many
-    usual = float(np.median(value[max(0, best - 4) : best + 1]))
-    far = max(SUDDEN * level, NOISY * spread(value[: best + 1]))
-    return mean(value[-DOWN:]) - usual if float(value[-DOWN:].min()) - usual > far else None
+    usual = median(value[max(0, best - 4) : best + 1])
+    least = float(value[-DOWN:].min()) - usual
+    if least <= SUDDEN * level or least <= NOISY * spread(value[: best + 1]):
+        return None
+    return mean(value[-DOWN:]) - usual
 
 
 def _rise(

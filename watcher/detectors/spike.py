@@ -223,7 +223,9 @@ def _kept(window: Window, params: Spike) -> bool:
     curves = (window.finite_tail,) if window.whole else (window.finite_tail, window.finite_curve)
     half, newest = params.context // 2, float(window.finite_tail[1][-params.lasts :].min())
     for _, value in curves:
-        if len(value) > params.context:
+        # a part of any points that lie below the newest lies below them: a cheap first question
+        parts = value[len(value) % (half // 2) :].reshape(-1, half // 2)
+        if len(value) > params.context and parts.max(axis=1).min() < newest:
             lowest = np.minimum.accumulate(value[::-1])[::-1][half : -params.lasts]
             before = _highest(value, half)[: len(lowest)]
             if bool(((lowest > before) & (newest > before)).any()):
