@@ -321,7 +321,10 @@ def _judge_part(run: Watched, part: Columns, plan: RunPlan, moment: Moment) -> l
         for feed in needed[cut.tag]:
             feed.until(cut.at)
         for bound in by_trigger[cut.tag] if cut.full else watchful[cut.tag]:
-            verdict = _worth_saying(bound, facts, now, loud)
+            if loud:
+                verdict = _worth_saying(bound, facts, now, loud)
+            else:
+                verdict = evaluate.judge(bound, facts, now)
             if not run.alerts and verdict.status is not Status.BREACH:
                 bound.verdict = verdict  # nothing was wrong, and nothing is: the common case
                 continue

@@ -50,9 +50,11 @@ def detect(inputs: Inputs, params: Erratic, now: WallTime) -> Verdict:
         return OK
     if len(window) < params.least or len(train) < params.least:
         return UNKNOWN
+    if not (window.extremes.low > 0 and train.extremes.low > 0):
+        return UNKNOWN
     step, value = finite(window)
     _, fit = finite(train)
-    if min(len(value), len(fit)) < params.least or min(float(value.min()), float(fit.min())) <= 0:
+    if min(len(value), len(fit)) < params.least:
         return UNKNOWN
     late = value[-int(WHOLE * len(value)) :]
     if median(late) < LEFT * median(value[:3]):

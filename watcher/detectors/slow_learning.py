@@ -22,6 +22,7 @@ from watcher.model import OK, UNKNOWN, Better, Floats, Severity, Status, Verdict
 from watcher.series import Window
 
 FAR = 3.0  # times ``least``: noise of the first points is no longer the question
+HALF = 0.5  # of its first points: what is left of a loss that has learned, whatever its noise
 START = 3.0  # standard errors: what a first part must lie above the line by, to be a height
 ROUGH = 0.05  # of the level: noise of single points from which on the first ones are doubted
 GAIN = 0.1  # of what a metric was in its first quarter
@@ -93,8 +94,11 @@ def detect(inputs: Inputs, params: SlowLearning, now: WallTime) -> Verdict:
     first = opening(value)
     value, step = value[first:], step[first:]
     few, last = max(1, len(value) // 32), max(2, len(value) // 8)
-    far = (1 - FAR * params.least) * mean(value[:few]) - mean(value[-last:])
-    if far > 0 and far > START * spread(value) * math.sqrt(1 / few + 1 / last):
+    begun, lately = mean(value[:few]), mean(value[-last:])
+    far = (1 - FAR * params.least) * begun - lately
+    if far > 0 and (
+        lately < HALF * begun or far > START * spread(value) * math.sqrt(1 / few + 1 / last)
+    ):
         return OK  # it is far from its start, whatever the line says: the common case, and cheap
     value = _without_settling(value, params)
     line = trend(value)

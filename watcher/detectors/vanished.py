@@ -48,10 +48,10 @@ def detect(inputs: Inputs, params: Vanished, now: WallTime) -> Verdict:
     window = inputs["value"]
     if len(window) < EARLY + params.least:
         return UNKNOWN
-    if inputs.run.reinforcement or not window.extremes.low >= 0:
-        return OK
     if params.part > 0 and not inputs.run.adversarial:
         return OK  # what comes down by so much has learned
+    if inputs.run.reinforcement or not window.extremes.low >= 0:
+        return OK
     step, value = window.finite_curve
     if len(value) < EARLY + params.least:
         return UNKNOWN
