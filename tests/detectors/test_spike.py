@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -142,6 +143,15 @@ def test_a_gradient_norm_that_jumps_as_well_says_that_it_is_no_restart():
     assert say(detect, RULE, value=value, grad_norm=norm).status is not Status.BREACH
     norm[-1] *= 9
     assert say(detect, RULE, value=value, grad_norm=norm).status is Status.BREACH
+
+
+@pytest.mark.parametrize("context", [4, 5, 10])
+def test_a_short_context_is_no_trouble(context):
+    value = [*(0.4 * noise(100, 0.02)), 2.6, 2.5, *(0.4 * noise(20, 0.02))]
+    for n in (20, 101, 110, 122):
+        say(detect, replace(RULE, context=context), value=value[:n])
+    with pytest.raises(ValueError, match="context"):
+        replace(RULE, context=3)
 
 
 @pytest.mark.parametrize("before", [10, 24, 40])

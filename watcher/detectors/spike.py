@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
-from watcher.detectors import Inputs, detector
+from watcher.detectors import Inputs, at_least, detector
 from watcher.detectors._noise import median, times
 from watcher.model import OK, UNKNOWN, Floats, Ints, Severity, Status, Verdict, WallTime
 from watcher.series import Window
@@ -52,6 +52,10 @@ class Spike:
     lasts: int = 8
     few: int = 10
     few_rise: float = 2.0
+
+    def __post_init__(self) -> None:
+        """Refuse what nothing can be compared with."""
+        at_least(self, "context", 4)
 
 
 def _excess(rows: Floats, params: Spike, *, steady: bool) -> Floats:
