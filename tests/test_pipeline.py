@@ -85,6 +85,21 @@ def test_train_and_validation_directories_are_one_run():
     assert sorted(run.windows) == ["train/epoch_loss", "validation/epoch_loss"]
 
 
+def test_runs_called_after_their_only_tag_so_far_stay_apart():
+    state = State()
+    first = [batch({"loss": CALM}, run=f"loss_{name}", fresh=True) for name in ("mse", "huber")]
+    tick(state, Poll(tuple(first)), PLAN, at(10))
+    assert sorted(key.run for key in state.runs) == ["loss_huber", "loss_mse"]
+
+
+def test_children_of_add_scalars_join_their_run_whose_file_holds_nothing_yet():
+    state = State()
+    tick(state, Poll((batch({}, run="exp", fresh=True),)), PLAN, at(0))
+    children = [batch({"loss": CALM}, run=f"exp/loss_{side}", fresh=True) for side in ("a", "b")]
+    tick(state, Poll(tuple(children)), PLAN, at(10))
+    assert [key.run for key in state.runs] == ["exp"]
+
+
 def test_a_new_attempt_starts_history_over_and_ends_what_fired():
     state = State()
     tick(state, Poll((batch({"loss": HIGH}, fresh=True),)), UNTIMED, at(9))

@@ -58,6 +58,17 @@ def test_a_run_that_logs_more_is_no_child_of_add_scalars() -> None:
     assert place("r/loss_focal", ["loss", "lr"]) == Place("r/loss_focal", "")
 
 
+def test_a_child_of_add_scalars_stands_below_a_directory_with_an_event_file() -> None:
+    here = {"exp", "exp/loss_train"}
+    assert place("exp/loss_train", ["loss"], holds=here.__contains__).run == "exp"
+    alone = {"sweep/loss_mse", "sweep/loss_huber"}
+    assert place("sweep/loss_mse", ["loss"], holds=alone.__contains__).run == "sweep/loss_mse"
+    sides = {"sweep/loss_mse/train"}  # a side needs none: Keras writes none there
+    assert place("sweep/loss_mse/train", ["epoch_loss"], holds=sides.__contains__).run == (
+        "sweep/loss_mse"
+    )
+
+
 def test_what_add_scalars_of_both_libraries_writes_is_recognised(tmp_path: Path) -> None:
     tensorboardx = pytest.importorskip("tensorboardX")
     with tensorboardx.SummaryWriter(str(tmp_path / "exp")) as writer:

@@ -254,10 +254,11 @@ class _Part:
     read: Mapping[str, Any] | None = None
     runs: Mapping[RunKey, Watched] = field(default_factory=dict)
     places: Mapping[RunKey, tuple[RunKey, str]] = field(default_factory=dict)
+    pointless: frozenset[RunKey] = frozenset()
 
 
 def _parts(root: Root) -> Iterator[_Part]:
-    yield _Part(root.path, places=root.state.places)
+    yield _Part(root.path, places=root.state.places, pointless=frozenset(root.state.pointless))
     for read in root.source.snapshot():
         yield _Part(root.path, read)
     runs = list(root.state.runs.items())
@@ -285,6 +286,7 @@ def restore(
         if held and _fits(runs, state.known):
             state.runs = runs
             state.places = {of: place for part in held for of, place in part.places.items()}
+            state.pointless = {key for part in held for key in part.pointless}
             source.restore(part.read for part in held if part.read is not None)
             for key, run in state.runs.items():
                 _take_over(run, state.known.pop(key))

@@ -91,13 +91,15 @@ class KnownRun:
 
 @dataclass(slots=True)
 class State:
-    """All that a tick moves on. ``known``: what the store remembers of runs not yet seen again.
+    """All that a tick moves on. ``known``: what the store remembers of runs not yet seen again;
+    ``pointless``: directories whose event files hold no point yet.
 
     ``judge_from``: points recorded before it are history (§3: catch-up).
     """
 
     runs: dict[RunKey, Watched] = field(default_factory=dict)
     places: dict[RunKey, tuple[RunKey, str]] = field(default_factory=dict)  # directory -> run
+    pointless: set[RunKey] = field(default_factory=set)
     roots: dict[Slot, Alert] = field(default_factory=dict)
     known: dict[RunKey, KnownRun] = field(default_factory=dict)
     judge_from: WallTime = -math.inf
@@ -224,11 +226,22 @@ def _wake(
 def _place(state: State, batches: Iterable[Batch], plan: Plan) -> None:
     """Settle whose directory each is, once it has points: until then nothing tells."""
     for batch in batches:
+        if batch.gone or len(batch.points):
+            state.pointless.discard(batch.run)
+        elif batch.run not in state.places:
+            state.pointless.add(batch.run)
+    coming = {batch.run for batch in batches if not batch.gone}
+    for batch in batches:
         if batch.run not in state.places and len(batch.points) and not batch.gone:
-            where = place(
-                batch.run.run, batch.points.tags, grouping=plan.grouping.get(batch.run.root, True)
-            )
-            state.places[batch.run] = RunKey(batch.run.root, where.run), where.prefix
+            root = batch.run.root
+
+            def holds(run_dir: str, root: str = root) -> bool:
+                key = RunKey(root, run_dir)
+                return key in coming or key in state.places or key in state.pointless
+
+            grouping = plan.grouping.get(root, True)
+            where = place(batch.run.run, batch.points.tags, grouping=grouping, holds=holds)
+            state.places[batch.run] = RunKey(root, where.run), where.prefix
 
 
 def _by_run(state: State, batches: Iterable[Batch]) -> dict[RunKey, list[list[tuple[str, Batch]]]]:

@@ -115,9 +115,14 @@ def by_run(batches: Sequence[Batch], plan: Plan) -> dict[RunKey, list[Batch]]:
         tags[batch.run].update(batch.points.tags)
     found: dict[RunKey, list[Batch]] = defaultdict(list)
     for batch in batches:
-        grouping = plan.grouping.get(batch.run.root, True)
-        where = place(batch.run.run, tags[batch.run], grouping=grouping)
-        found[RunKey(batch.run.root, where.run)].append(batch)
+        root = batch.run.root
+        grouping = plan.grouping.get(root, True)
+
+        def holds(run_dir: str, root: str = root) -> bool:
+            return RunKey(root, run_dir) in tags
+
+        where = place(batch.run.run, tags[batch.run], grouping=grouping, holds=holds)
+        found[RunKey(root, where.run)].append(batch)
     return dict(found)
 
 

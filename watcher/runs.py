@@ -8,7 +8,7 @@ appear.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -32,18 +32,27 @@ class Place:
     prefix: str
 
 
-def place(run_dir: str, tags: Collection[str], *, grouping: bool = True) -> Place:
+def place(
+    run_dir: str,
+    tags: Collection[str],
+    *,
+    grouping: bool = True,
+    holds: Callable[[str], bool] = lambda run_dir: True,
+) -> Place:
     """Say which run the directory ``run_dir`` (relative to its root) is part of.
 
     ``tags`` are its own tags, as many as are known; they only decide for the children of
-    ``add_scalars`` and ``add_hparams``, which never hold others. A directory that is a side of a
-    run (``train``, ``eval``) belongs to its parent, and so on upwards. Without ``grouping`` every
-    directory is a run.
+    ``add_scalars`` and ``add_hparams``, which never hold others, and which a writer makes beside
+    an event file of its own: ``holds`` says whether a directory has one. A directory that is a
+    side of a run (``train``, ``eval``) belongs to its parent, and so on upwards. Without
+    ``grouping`` every directory is a run.
     """
     if not grouping or run_dir == ".":
         return Place(run_dir, "")
     parts = run_dir.split("/")
     depth = len(parts) - _own_parts(parts, tags)
+    if not holds("/".join(parts[:depth]) or "."):
+        depth = len(parts)
     while depth and _is_side(parts[depth - 1]):
         depth -= 1
     prefix = "".join(f"{part}/" for part in parts[depth:])
