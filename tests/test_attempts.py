@@ -120,6 +120,16 @@ def test_r11_many_resumes_in_one_look_end_the_same_at_a_cost_in_proportion() -> 
     assert (more.fresh, more.points.step.tolist()) == (False, list(range(4820, 4830)))
 
 
+def test_r11_many_resumes_in_one_look_take_back_what_each_of_them_did() -> None:
+    begins = (10, 100, 110, 120, 130, 140, 150)
+    d = Directory()
+    d.look(a=curve(range(200)))
+    names = {f"b{i}": curve(range(b, b + 40), 1000.0 * (i + 1)) for i, b in enumerate(begins)}
+    pieces = d.look(**names)
+    assert min(p.superseded_from for p in pieces if p.superseded_from is not None) == 10
+    assert pieces[0].retained == 10
+
+
 def test_r11_interleaved_writers_are_kept_apart() -> None:
     d = Directory()
     pieces = d.look(a=curve(range(10)), b=curve(range(10), 0.5))

@@ -75,6 +75,19 @@ def test_the_same_of_another_series_is_said_only_if_it_is_worse(first, second, s
     assert [t.alert.alert for t in out.transitions] == said
 
 
+def test_the_same_of_two_series_comes_to_its_end_in_each():
+    train, val = Selector(Role.TRAIN_LOSS), Selector(Role.VAL_LOSS)
+    for first, second in ((Severity.INFO, Severity.WARNING), (Severity.INFO, Severity.CRITICAL)):
+        rules = (
+            replace(rule(), alert="First", inputs={"value": train}, severity=first),
+            replace(rule(), alert="Second", inputs={"value": val}, severity=second),
+        )
+        curves = {"train/loss": [*HIGH, *CALM], "val/loss": [*CALM[:7], 9.0, 9.0, 9.0, *CALM]}
+        out = tick(State(), Poll((batch(curves, fresh=True),)), Plan(rules), at(20))
+        ended = [t.alert.alert for t in out.transitions if t.alert.state is AlertState.RESOLVED]
+        assert sorted(ended) == ["First", "Second"]
+
+
 def test_train_and_validation_directories_are_one_run():
     state = State()
     train = batch({"epoch_loss": CALM}, run="exp/train", fresh=True)
@@ -202,6 +215,7 @@ EPOCH = np.arange(90)
     [
         (0.1 * (1 - np.arange(1, 91) / 90), True),
         (0.05 * (1 + np.cos(np.pi * EPOCH / 90)), True),
+        (0.05 * (1 + np.cos(np.pi * EPOCH / 89)), True),  # to the very zero
         (0.05 * (1 + np.cos(np.pi * EPOCH / 98)), False),  # hung at 92 %
         (0.1 * 0.1 ** (EPOCH // 30), False),  # its last stage is a third of the run
         (0.1 * 0.1 ** (EPOCH // 31), False),

@@ -139,10 +139,13 @@ def test_a_retry_waits_no_longer_and_no_shorter_when_the_clock_is_set(
     store.mark_failed(
         first, "down", now=NOW, next_attempt_at=NOW + 9, paused_until=NOW + 9, doubtful=False
     )
-    store.clock_set(step)
+    fresh = a_notice(id="3", receiver="late", queued_at=NOW + step, next_attempt_at=NOW + step)
+    store.commit(changes(notices=(fresh,)))  # by the clock as it is, before anybody noticed
+    store.clock_set(step, NOW + step)
     assert store.due("slack", NOW + step + 8) == []
     assert len(store.due("slack", NOW + step + 9)) == 1
     assert len(store.due("mail", NOW + step)) == 1
+    assert len(store.due("late", NOW + step)) == 1
 
 
 def test_what_is_owed_to_a_receiver_that_is_no_more_is_given_up(store: Store) -> None:

@@ -395,14 +395,16 @@ class _View:
             elif episode.kind == "resume":
                 points = joined((self._attempt(i), self._fresh_points(i)))
                 retained = len(self._attempt(i, without=unsaid))
-                unsaid = {j for j in unsaid if self._of(j) != self._of(i)}
+                mine = {j for j in unsaid if self._of(j) == self._of(i)}
+                steps = [e.step for j in (*mine, i) if (e := self.episodes[j]).step is not None]
+                unsaid = set(unsaid) - mine
                 found.append(
                     Piece(
                         episode.stream,
                         episode.attempt,
                         points,
                         fresh=True,
-                        superseded_from=episode.step,
+                        superseded_from=min(steps, default=None),
                         retained=retained,
                     )
                 )

@@ -290,7 +290,7 @@ def restore(
             source.restore(part.read for part in held if part.read is not None)
             for key, run in state.runs.items():
                 _take_over(run, state.known.pop(key))
-        if any(run.state is not RunState.GONE for run in state.known.values()):
+        if any(run.state in (RunState.RUNNING, RunState.STALLED) for run in state.known.values()):
             source.expect(path)
         found.append(Root(path, source, state))
     return found

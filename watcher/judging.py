@@ -431,13 +431,15 @@ def _worth_saying(bound: Bound, facts: RunFacts, now: WallTime, loud: Sequence[A
         )
         or alike(name, alert.detector)
     ]
-    if said and max(said) == life.loudness(Severity.CRITICAL):
+    held = len(others) < len(loud)  # it fires itself, and may come to its end
+    if said and not held and max(said) == life.loudness(Severity.CRITICAL):
         return UNKNOWN
     verdict = evaluate.judge(bound, facts, now)
     worse = verdict.status is Status.BREACH and all(
         life.loudness(life.severity_of(verdict, bound.subject.rule)) > one for one in said
     )
-    return verdict if worse or not said else UNKNOWN
+    over = held and verdict.status is Status.OK
+    return verdict if worse or over or not said else UNKNOWN
 
 
 def _onset_at(trigger: Window | None, verdict: Verdict) -> WallTime | None:

@@ -442,7 +442,7 @@ class Service:
         """Let nothing wait for a time by the clock as it was: neither jobs nor what is queued."""
         log.warning("the clock was set by %+.0f s, all jobs run now", step)
         try:
-            self._store.clock_set(step)
+            self._store.clock_set(step, self._clock.now())
         except StoreError as error:
             log.error("retries wait for the clock as it was error=%r", str(error))
         for job in self._scheduler.get_jobs():

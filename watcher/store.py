@@ -229,13 +229,16 @@ class Store(Database):
                     _set_aside(db, row["id"], why, now)
         return found
 
-    def clock_set(self, step: float) -> None:
-        """Carry over for how long retries wait, when wall time was set by ``step`` seconds."""
+    def clock_set(self, step: float, now: WallTime) -> None:
+        """Carry over for how long retries wait, when wall time was set by ``step`` to ``now``.
+
+        What was queued since then, before anybody noticed, is left as it is.
+        """
         with self._transaction() as db:
             db.execute(
-                "UPDATE notices SET next_attempt_at = next_attempt_at + ?"
-                " WHERE state IN ('queued', 'sending')",
-                (step,),
+                "UPDATE notices SET next_attempt_at = next_attempt_at + ?1"
+                " WHERE state IN ('queued', 'sending') AND (?1 < 0 OR queued_at <= ?2)",
+                (step, now - step),
             )
             db.execute(
                 "UPDATE receivers SET paused_until = paused_until + ? WHERE paused_until > 0",

@@ -281,7 +281,7 @@ def _schedule_ended(rate: Window) -> bool:
     if len(rate) < _LR_POINTS or not 0 <= rate.last_value <= _LR_ENDED * peak.high:
         return False
     value = rate.value
-    level = value[np.append(True, value[1:] != value[:-1])][-_LR_POINTS:]
+    level = value[np.append(True, value[1:] != value[:-1])][-_LR_POINTS - 1 :]
     fall = level[:-1] - level[1:]
     if not (len(fall) > 1 and (fall > 0).all()):
         return False

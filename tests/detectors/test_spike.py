@@ -124,17 +124,38 @@ def test_a_level_that_a_jump_reached_is_not_over_while_it_is_kept(n):
     assert say(detect, RULE, value=[*kept, *before[:20]]).status is Status.OK
 
 
-@pytest.mark.parametrize("late", [False, True])
-def test_a_restart_may_double_a_loss_but_not_quadruple_it(late):
+def test_a_restart_may_double_a_loss_but_not_quadruple_it():
     value = 0.4 * noise(100, 0.03)
     rate = np.cos(np.arange(101) / 101 * np.pi / 2)
     rate[-1] = 1.0
-    known = rate[:-1] if late else rate  # it may be written after the loss of its step
-    assert say(detect, RULE, value=[*value, 0.8], lr=known).status is not Status.BREACH
-    assert say(detect, RULE, value=[*value, 1.6], lr=known).status is Status.BREACH
+    assert say(detect, RULE, value=[*value, 0.8], lr=rate).status is not Status.BREACH
+    assert say(detect, RULE, value=[*value, 1.6], lr=rate).status is Status.BREACH
     assert say(detect, RULE, value=[*value, 0.8], lr=rate[:60]).status is Status.BREACH
+
+
+def test_a_rate_that_is_written_after_the_loss_is_waited_for_if_it_ever_rose():
+    value = 0.4 * noise(100, 0.03)
+    cosine = np.cos(np.arange(100) % 50 / 50 * np.pi / 2)  # it has restarted once
+    assert say(detect, RULE, value=[*value, 0.8], lr=cosine).status is not Status.BREACH
+    flat = np.full(100, 1e-3)
+    assert say(detect, RULE, value=[*value, 0.8], lr=flat).status is Status.BREACH
     later = [*value, 0.8, 0.78]  # the rate of the jump is known by now: it was no restart
-    assert say(detect, RULE, value=later, lr=[*rate[:-1], 0.01, 0.01]).status is Status.BREACH
+    assert say(detect, RULE, value=later, lr=[*cosine, 0.01, 0.01]).status is Status.BREACH
+
+
+def test_a_small_step_up_long_ago_keeps_no_later_needle_from_being_over():
+    value = np.where(np.arange(3000) < 1500, 1.0, 1.15) * noise(3000, 0.02)
+    value[2500] = 9.0
+    assert say(detect, RULE, value=value[:2501]).status is Status.BREACH
+    assert say(detect, RULE, value=value[:2502]).status is Status.OK
+
+
+def test_bumps_that_were_not_said_do_not_count_as_said():
+    value = 0.4 * noise(420, 0.01)
+    value[[150, 250]] *= 1.45
+    value[400] *= 1.8
+    assert say(detect, RULE, value=value[:151]).status is not Status.BREACH
+    assert say(detect, RULE, value=value[:401]).status is Status.BREACH
 
 
 def test_a_gradient_norm_that_jumps_as_well_says_that_it_is_no_restart():

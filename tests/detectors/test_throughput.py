@@ -51,6 +51,10 @@ def test_what_stays_slow_is_not_over_when_all_that_is_held_is_slow():
     assert paced([2.0] * 200 + [10.0] * 900 + [2.0] * 60).status is Status.OK
 
 
+def test_it_is_over_when_most_of_the_pace_is_back():
+    assert paced([2.0] * 200 + [7.0] * 60 + [2.6] * 60).status is Status.OK
+
+
 @pytest.mark.parametrize("pause", [60.0, 120.0, 1200.0])
 def test_regular_evaluations_hide_no_slowness(pause):
     seconds = np.where(np.arange(560) < 500, 1.0, 6.0)

@@ -26,6 +26,12 @@ def test_a_loss_that_is_learned_away_is_a_hint():
     assert (found.status, found.severity, found.onset) == (Status.BREACH, Severity.INFO, 21)
 
 
+def test_a_loss_that_was_learned_away_stays_a_hint_however_long_it_is_zero():
+    value = np.array([*0.8 * 0.6 ** np.arange(20.0), *[0.0] * 3000])
+    said = looks(detect, NOTHING, value=value)
+    assert {v.severity for v in said.values() if v.status is Status.BREACH} == {Severity.INFO}
+
+
 @pytest.mark.parametrize(
     "value",
     [

@@ -129,7 +129,7 @@ def _spent(lr: Window, window: Window, params: Plateau) -> int | None:
     """Return the step at which the learning rate was as good as zero, if most of it came after."""
     step, value = finite(lr)
     begin = after_last(value > SPENT * lr.extremes.high)
-    if begin == len(step):
+    if begin == len(step) or not lr.extremes.high > 0:
         return None
     since = int(step[begin])
     if lr.last_step - since < IDLE * (lr.last_step - lr.first_step):
@@ -174,5 +174,7 @@ def _held(lr: Window | None, rest: Rest) -> bool:
     if lr is None or len(lr) < 2 or lr.last_value < HELD * lr.extremes.high:
         return False
     step, value = finite(lr)
+    if not len(step):
+        return False
     then = float(value[max(0, int(np.searchsorted(step, rest.since, "right")) - 1)])
     return lr.last_value >= (1 - COMES_DOWN) * then

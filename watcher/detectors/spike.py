@@ -208,22 +208,26 @@ def detect(inputs: Inputs, params: Spike, now: WallTime) -> Verdict:
         return UNKNOWN
     before, recent = value[-params.context - params.lasts : -params.lasts], value[-params.lasts :]
     if len(before) == 0 or recent.max() <= _lately(before).max():
-        return UNKNOWN if _kept(window, params) else OK
-    found = _newest(step, value, inputs, params)
-    if found is None:
-        return UNKNOWN if _kept(window, params) else OK
+        return UNKNOWN if _kept(inputs, params) else OK
+    newest = _newest(step, value, inputs, params)
+    if newest is None:
+        return UNKNOWN if _kept(inputs, params) else OK
+    found, steady = newest
     before = value[max(0, found - params.context) : found]
     if len(value) > found + 1 and value[-1] <= _usual(before):
-        return UNKNOWN if _kept(window, params) else OK
-    if _as_ever(value, found, params):
+        return UNKNOWN if _kept(inputs, params) else OK
+    if _as_ever(value, found, params, steady=steady):
         return UNKNOWN
     return _finding(step, value, found, median(_lately(before)))
 
 
-def _kept(window: Window, params: Spike) -> bool:
-    """Whether all since some point, ``lasts`` of them at least, lies above the points before it: a
-    level that a jump reached. Among the points that are held, or in the whole curve.
+def _kept(inputs: Inputs, params: Spike) -> bool:
+    """Whether all since some point, ``lasts`` of them at least, lies above the points before it by
+    as much as makes a spike: a level that a jump reached. Among the points that are held, or in
+    the whole curve.
     """
+    window = inputs["value"]
+    least = params.rise if inputs.get("lr") is None else params.small_rise
     curves = (window.finite_tail,) if window.whole else (window.finite_tail, window.finite_curve)
     half, newest = params.context // 2, float(window.finite_tail[1][-params.lasts :].min())
     for _, value in curves:
@@ -232,17 +236,22 @@ def _kept(window: Window, params: Spike) -> bool:
         if len(value) > params.context and parts.max(axis=1).min() < newest:
             lowest = np.minimum.accumulate(value[::-1])[::-1][half : -params.lasts]
             before = _highest(value, half)[: len(lowest)]
+            before = before + least * np.abs(before)
             if bool(((lowest > before) & (newest > before)).any()):
                 return True
     return False
 
 
-def _as_ever(value: Floats, found: int, params: Spike) -> bool:
+def _as_ever(value: Floats, found: int, params: Spike, *, steady: bool) -> bool:
     """Whether at least two spikes half as high stand among the points before: a short last batch,
     an evaluation in between. That is what this loss does, and was said.
     """
     peaks = np.flatnonzero(_peaks(value[: found + 1], params))
     earlier = peaks[(peaks >= params.context) & (peaks < found - params.lasts)]
+    if len(earlier) == 0:
+        return False
+    rows = np.stack([value[at - params.context : at + 1] for at in earlier.tolist()])
+    earlier = earlier[_excess(rows, params, steady=steady) > 0]
     places = [*earlier.tolist(), found]
     usual = [median(_lately(value[max(0, at - params.context) : at])) for at in places]
     high = value[places] - np.array(usual)
@@ -250,8 +259,10 @@ def _as_ever(value: Floats, found: int, params: Spike) -> bool:
     return len(alike) > 0 and int((np.diff(alike) > params.lasts).sum()) + 1 >= OFTEN
 
 
-def _newest(step: Ints, value: Floats, inputs: Inputs, params: Spike) -> int | None:
-    """Return the index of the first point of the newest spike among the last points."""
+def _newest(step: Ints, value: Floats, inputs: Inputs, params: Spike) -> tuple[int, bool] | None:
+    """Return the index of the first point of the newest spike among the last points, and whether
+    it is known that no learning rate lifted it.
+    """
     lr, grad = inputs.get("lr"), inputs.get("grad_norm")
     begin = max(0, len(value) - params.context - params.lasts)
     peaks = begin + np.flatnonzero(_peaks(value[begin:], params))
@@ -268,7 +279,7 @@ def _newest(step: Ints, value: Floats, inputs: Inputs, params: Spike) -> int | N
         usual = median(_lately(before))
         small = 0 < usual < value[at] < (1 + RESTARTS) * usual
         if not (small and lr is not None and _restarts(lr, int(step[at - params.few]), here)):
-            return at
+            return at, steady
     return None
 
 
@@ -277,7 +288,9 @@ def _restarts(lr: Window, since: int, until: int) -> bool:
     if len(lr.step) < 2:
         return False
     if until > lr.last_step and until - lr.last_step >= int(lr.step[-1] - lr.step[-2]):
-        return until - lr.last_step < 2 * int(lr.step[-1] - lr.step[-2])
+        known = lr.value  # of one that never rose no restart is waited for
+        due = until - lr.last_step < 2 * int(lr.step[-1] - lr.step[-2])
+        return due and bool((known[1:] > RAISED * known[:-1]).any())
     first, last = np.searchsorted(lr.step, (since, until + 1))
     rates = lr.value[max(0, first - 1) : last]
     return len(rates) >= 2 and bool(rates[-1] > RAISED * rates[:-1].min())

@@ -7,6 +7,7 @@ moves no median. Every one of ``blocks`` stretches must be slow, which a passing
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +32,7 @@ class Throughput:
 def detect(inputs: Inputs, params: Throughput, now: WallTime) -> Verdict:
     """Breach when the last points took ``factor`` times as long a step as those before.
 
-    OK once they are faster by as much than a stretch before them. UNKNOWN while the pace is the
+    OK once they are clearly faster than a stretch before them. UNKNOWN while the pace is the
     same: by then all that is held may be of the slow one.
     """
     window = inputs["value"]
@@ -51,10 +52,11 @@ def detect(inputs: Inputs, params: Throughput, now: WallTime) -> Verdict:
         not slow
         or min(map(median, np.array_split(newest, params.blocks))) < params.factor * before
     ):
-        if np.count_nonzero(past >= params.factor * pace) < n // 2:
+        slower = math.sqrt(params.factor) * pace
+        if np.count_nonzero(past >= slower) < n // 2:
             return UNKNOWN  # no stretch was as slow: the common case
         stretches = np.sort(past[len(past) % n :].reshape(-1, n), axis=1)[:, n // 2]
-        return OK if float(stretches.max()) >= params.factor * pace else UNKNOWN
+        return OK if float(stretches.max()) >= slower else UNKNOWN
     onset = int(window.step[-n])
     return Verdict(
         Status.BREACH,

@@ -64,7 +64,7 @@ def detect(inputs: Inputs, params: Vanished, now: WallTime) -> Verdict:
         unfit = inputs.run.parts and since == 0  # a part of a loss may not apply at all
     if unfit or value[-1] > most or left > most:
         return OK
-    sudden = left == 0 and since > 0 and _sudden(value[:since])
+    sudden = left == 0 and since > 0 and window.curve.size == 1 and _sudden(value[:since])
     said = f"is down from {began:.3g} to {left:.2g}" if left > 0 else "has been exactly 0"
     return Verdict(
         Status.BREACH,
