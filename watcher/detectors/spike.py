@@ -214,7 +214,9 @@ def detect(inputs: Inputs, params: Spike, now: WallTime) -> Verdict:
         return UNKNOWN if _kept(inputs, params) else OK
     found, steady = newest
     before = value[max(0, found - params.context) : found]
-    if len(value) > found + 1 and value[-1] <= _usual(before):
+    # beside a learning rate it is said at the next point as well, by which that is surely known
+    known = found + (2 if inputs.get("lr") is not None else 1)
+    if len(value) > known and value[-1] <= _usual(before):
         return UNKNOWN if _kept(inputs, params) else OK
     if _as_ever(value, found, params, steady=steady):
         return UNKNOWN
@@ -288,9 +290,7 @@ def _restarts(lr: Window, since: int, until: int) -> bool:
     if len(lr.step) < 2:
         return False
     if until > lr.last_step and until - lr.last_step >= int(lr.step[-1] - lr.step[-2]):
-        known = lr.value  # of one that never rose no restart is waited for
-        due = until - lr.last_step < 2 * int(lr.step[-1] - lr.step[-2])
-        return due and bool((known[1:] > RAISED * known[:-1]).any())
+        return until - lr.last_step < 2 * int(lr.step[-1] - lr.step[-2])
     first, last = np.searchsorted(lr.step, (since, until + 1))
     rates = lr.value[max(0, first - 1) : last]
     return len(rates) >= 2 and bool(rates[-1] > RAISED * rates[:-1].min())
