@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -383,7 +383,7 @@ class _View:
         """
         latest = {e.stream: e.attempt for e in self.episodes[:known]}
         passed = self._passed_over(known)
-        unsaid: Collection[int] = passed
+        unsaid = set(passed)
         found = []
         for i, episode in enumerate(self.episodes):
             if i in passed:
@@ -393,19 +393,18 @@ class _View:
                     points = self._kept(self._fresh_points(i), i, known)
                     found.append(Piece(episode.stream, episode.attempt, points))
             elif episode.kind == "resume":
-                points = joined((self._attempt(i), self._fresh_points(i)))
-                retained = len(self._attempt(i, without=unsaid))
                 mine = {j for j in unsaid if self._of(j) == self._of(i)}
+                unsaid -= mine
+                parts = self._attempt(i)
                 steps = [e.step for j in (*mine, i) if (e := self.episodes[j]).step is not None]
-                unsaid = set(unsaid) - mine
                 found.append(
                     Piece(
                         episode.stream,
                         episode.attempt,
-                        points,
+                        joined((*parts.values(), self._fresh_points(i))),
                         fresh=True,
                         superseded_from=min(steps, default=None),
-                        retained=retained,
+                        retained=sum(len(part) for j, part in parts.items() if j not in mine),
                     )
                 )
             else:
@@ -420,7 +419,7 @@ class _View:
         for stream in sorted({e.stream for e in self.episodes}):
             mine = [i for i, e in enumerate(self.episodes) if e.stream == stream]
             last = self.episodes[mine[-1]]
-            points = self._attempt(mine[-1], whole=True)
+            points = joined(self._attempt(mine[-1], whole=True).values())
             step = next((self.episodes[i].step for i in mine[::-1]), None)
             found.append(Piece(stream, last.attempt, points, True, step))
         return found
@@ -437,16 +436,15 @@ class _View:
     def _of(self, i: int) -> tuple[int, int]:
         return self.episodes[i].stream, self.episodes[i].attempt
 
-    def _attempt(
-        self, upto: int, *, whole: bool = False, without: Collection[int] = ()
-    ) -> Columns:
-        """Return the attempt's points before episode ``upto`` (or with it), as it leaves them."""
-        parts = [
-            self._kept(self._points(i), i, upto + 1)
+    def _attempt(self, upto: int, *, whole: bool = False) -> dict[int, Columns]:
+        """Return the attempt's points before episode ``upto`` (or with it), as it leaves them, by
+        episode.
+        """
+        return {
+            i: self._kept(self._points(i), i, upto + 1)
             for i in range(upto + whole)
-            if self._of(i) == self._of(upto) and i not in without
-        ]
-        return joined(parts)
+            if self._of(i) == self._of(upto)
+        }
 
     def _kept(self, points: Columns, i: int, upto: int) -> Columns:
         """Drop what resumes after episode ``i`` and before ``upto`` took back."""

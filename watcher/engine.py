@@ -163,11 +163,10 @@ class Engine:
                 self.tally.ticked(ticking + self._clock.monotonic() - began)
 
     def _clock_set(self, step: float) -> None:
-        """Carry over how long each run has been silent: that is no matter of wall time."""
+        """Tell each run, before any is judged by the new time."""
         for root in self.roots.values():
             for run in root.state.runs.values():
-                run.seen_at += step
-                run.pace.came += step
+                run.clock_set(step)
 
     def _tell(self, root: Root, now: WallTime) -> int:
         """Queue what is owed and commit; return how many notices that were."""
@@ -222,9 +221,11 @@ class Engine:
 
     def chart(self, notice: Notice) -> bytes | None:
         """Draw the first alert of a notice, None if there is nothing to draw."""
-        alert = next(iter(notice.alerts), None)
-        root = None if alert is None else self.roots.get(alert.root)
-        if alert is None or root is None:
+        if not notice.alerts:
+            return None
+        alert = notice.alerts[0]
+        root = self.roots.get(alert.root)
+        if root is None:
             return None
         with self._lock:  # windows move under a tick
             run = root.state.runs.get(alert.slot.run)

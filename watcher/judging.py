@@ -112,9 +112,10 @@ def absorb(
         run.started_at = float(points.wall_time[0])
     run.pace.take(points.wall_time, points.step, run.seen_at)
     for part in _split_at_new_tags(run, points):
+        new = _count(run, part)
         if run.plan_version != plan.version:
             said += _reload(run, plan, moment.now)
-        if _count(run, part):
+        elif new:
             said += tie(run, plan, moment.now)
         said += _judge_part(run, part, plan, moment)
     run.last_step = int(points.step[-1])
@@ -205,12 +206,14 @@ def _reload(run: Watched, plan: RunPlan, now: WallTime) -> list[Transition]:
     first = run.plan_version < 0  # of a run that was just met, or restored: nothing is reloaded
     before = {(b.slot, *b.subject.tags.items()): b.subject.rule for b in run.bounds}
     said = tie(run, plan, now)
+    if first or run.rereading:
+        return said
     facts, labels = run.facts(), plan.labels_for(run.key)
-    for bound in () if first or run.rereading else run.bounds:
+    for bound in run.bounds:
         known = before.get((bound.slot, *bound.subject.tags.items()))
-        rule = bound.subject.rule
-        if bound.subject.detector.timed or (known and replace(known, origin=rule.origin) == rule):
-            continue
+        rule, trigger = bound.subject.rule, bound.windows.get(bound.subject.detector.trigger)
+        if not trigger or (known and replace(known, origin=rule.origin) == rule):
+            continue  # nothing to look at, or looked at already
         said += _advance(run, bound, _worth_saying(bound, facts, now, _loud(run)), labels, now)
     return said
 
@@ -321,7 +324,7 @@ def _judge_part(run: Watched, part: Columns, plan: RunPlan, moment: Moment) -> l
         for feed in needed[cut.tag]:
             feed.until(cut.at)
         for bound in by_trigger[cut.tag] if cut.full else watchful[cut.tag]:
-            if loud:
+            if loud:  # asked here, as most often nothing is
                 verdict = _worth_saying(bound, facts, now, loud)
             else:
                 verdict = evaluate.judge(bound, facts, now)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from watcher import alerts as life
@@ -233,15 +233,25 @@ def _place(state: State, batches: Iterable[Batch], plan: Plan) -> None:
     coming = {batch.run for batch in batches if not batch.gone}
     for batch in batches:
         if batch.run not in state.places and len(batch.points) and not batch.gone:
-            root = batch.run.root
+            known = coming, state.places, state.pointless
+            state.places[batch.run] = placed(batch.run, batch.points.tags, plan, *known)
 
-            def holds(run_dir: str, root: str = root) -> bool:
-                key = RunKey(root, run_dir)
-                return key in coming or key in state.places or key in state.pointless
 
-            grouping = plan.grouping.get(root, True)
-            where = place(batch.run.run, batch.points.tags, grouping=grouping, holds=holds)
-            state.places[batch.run] = RunKey(root, where.run), where.prefix
+def placed(
+    directory: RunKey, tags: Collection[str], plan: Plan, *known: Container[RunKey]
+) -> tuple[RunKey, str]:
+    """Return the run that a directory belongs to, and what stands before its tags there.
+
+    ``known``: the directories that hold event files.
+    """
+
+    def holds(run_dir: str) -> bool:
+        key = RunKey(directory.root, run_dir)
+        return any(key in some for some in known)
+
+    grouping = plan.grouping.get(directory.root, True)
+    where = place(directory.run, tags, grouping=grouping, holds=holds)
+    return RunKey(directory.root, where.run), where.prefix
 
 
 def _by_run(state: State, batches: Iterable[Batch]) -> dict[RunKey, list[list[tuple[str, Batch]]]]:

@@ -25,7 +25,7 @@ from watcher.model import (
     Transition,
     WallTime,
 )
-from watcher.pipeline import Plan, State, tick
+from watcher.pipeline import Plan, State, placed, tick
 
 _SILENCE = 60.0  # seconds; a shorter gap is no silence, unless a rule says so
 _GROWTH = 1.1  # ticks within a silence come at its beginning densely, then ever more rarely
@@ -108,21 +108,13 @@ def findings(
 
 def by_run(batches: Sequence[Batch], plan: Plan) -> dict[RunKey, list[Batch]]:
     """Sort batches to the runs their directories belong to; each run can be replayed alone."""
-    from watcher.runs import place
-
     tags: dict[RunKey, set[str]] = defaultdict(set)
     for batch in batches:
         tags[batch.run].update(batch.points.tags)
     found: dict[RunKey, list[Batch]] = defaultdict(list)
     for batch in batches:
-        root = batch.run.root
-        grouping = plan.grouping.get(root, True)
-
-        def holds(run_dir: str, root: str = root) -> bool:
-            return RunKey(root, run_dir) in tags
-
-        where = place(batch.run.run, tags[batch.run], grouping=grouping, holds=holds)
-        found[RunKey(root, where.run)].append(batch)
+        run, _ = placed(batch.run, tags[batch.run], plan, tags)
+        found[run].append(batch)
     return dict(found)
 
 

@@ -57,7 +57,6 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
-_OWED_TO = "SELECT DISTINCT receiver FROM notices WHERE state IN ('queued', 'sending')"
 _UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)  # of a record that was spoilt
 log = logging.getLogger(__name__)
 
@@ -90,15 +89,20 @@ class Store(Database):
         )
 
     def _read(
-        self, sql: str, values: tuple[Any, ...], make: Callable[[sqlite3.Row], _T]
+        self,
+        sql: str,
+        values: tuple[Any, ...],
+        make: Callable[[sqlite3.Row], _T],
+        spoilt: Callable[[sqlite3.Row, str], None] = lambda row, why: None,
     ) -> list[_T]:
-        """Return what rows hold; one that nobody can read is told and left out."""
+        """Return what rows hold; one that nobody can read is told, left out, and ``spoilt``."""
         found = []
         for row in self._rows(sql, values):
             try:
                 found.append(make(row))
             except _UNREADABLE as error:
                 log.error("record left out, it is unreadable error=%r in=%r", error, sql)
+                spoilt(row, f"its record is unreadable: {error!r}")
         return found
 
     def _all(self, table: str) -> list[sqlite3.Row]:
@@ -207,7 +211,7 @@ class Store(Database):
         Empty while the receiver is paused. Whatever is marked as being sent was cut off by a
         crash, since one receiver is served by one job: it comes back as doubtful.
         """
-        rows = self._rows(
+        return self._read(
             """SELECT n.*, t.receipt AS thread, t.alerts AS shown FROM notices n
                LEFT JOIN threads t USING (receiver, group_key)
                WHERE n.receiver = ? AND n.next_attempt_at <= ? AND n.seq IN (
@@ -217,17 +221,14 @@ class Store(Database):
                    SELECT 1 FROM receivers WHERE name = n.receiver AND paused_until > ?)
                ORDER BY n.next_attempt_at, n.seq LIMIT ?""",
             (receiver, now, receiver, now, limit),
+            load_owed,
+            lambda row, why: self._give_up([row["id"]], why, now),  # it would stop the others
         )
-        found = []
-        for row in rows:
-            try:
-                found.append(load_owed(row))
-            except _UNREADABLE as error:  # set aside, so that it does not stop the others
-                why = f"its record is unreadable: {error!r}"
-                log.error("notice given up id=%s receiver=%s reason=%s", row["id"], receiver, why)
-                with self._transaction() as db:
-                    _set_aside(db, row["id"], why, now)
-        return found
+
+    def _give_up(self, notices: Iterable[str], why: str, now: WallTime) -> None:
+        with self._transaction() as db:
+            for notice_id in notices:
+                _set_aside(db, notice_id, why, now)
 
     def clock_set(self, step: float, now: WallTime) -> None:
         """Carry over for how long retries wait, when wall time was set by ``step`` to ``now``.
@@ -334,15 +335,10 @@ class Store(Database):
 
     def give_up_others(self, receivers: Collection[str], now: WallTime) -> list[str]:
         """Give up what is owed to receivers that are no more; return their names."""
-        names = {row["receiver"] for row in self._rows(_OWED_TO)} - set(receivers)
-        with self._transaction() as db:
-            for name in names:
-                db.execute(
-                    "UPDATE notices SET state = 'dead', settled_at = ?, error = ?"
-                    " WHERE receiver = ? AND state IN ('queued', 'sending')",
-                    (now, "no receiver of this name is in the config any more", name),
-                )
-        return sorted(names)
+        owed = self._rows("SELECT id, receiver FROM notices WHERE state IN ('queued', 'sending')")
+        others = {row["id"]: row["receiver"] for row in owed if row["receiver"] not in receivers}
+        self._give_up(others, "no receiver of this name is in the config any more", now)
+        return sorted(set(others.values()))
 
     def failures(self, receiver: str) -> int:
         """Count the failures in a row of a receiver."""

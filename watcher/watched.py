@@ -165,6 +165,11 @@ class Watched:
             if meaning.role is Role.LEARNING_RATE and _schedule_ended(self.windows[tag]):
                 self.concluded = f"{tag} is at the end of its schedule"
 
+    def clock_set(self, step: float) -> None:
+        """Carry over how long it has been silent: that is no matter of wall time."""
+        self.seen_at += step
+        self.pace.came += step
+
     @property
     def firing(self) -> list[Alert]:
         """Alerts that fire, of any attempt."""

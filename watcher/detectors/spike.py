@@ -207,20 +207,27 @@ def detect(inputs: Inputs, params: Spike, now: WallTime) -> Verdict:
     if len(value) < params.few + 1:
         return UNKNOWN
     before, recent = value[-params.context - params.lasts : -params.lasts], value[-params.lasts :]
-    if len(before) == 0 or recent.max() <= _lately(before).max():
-        return UNKNOWN if _kept(inputs, params) else OK
-    newest = _newest(step, value, inputs, params)
-    if newest is None:
+    newest = None
+    if len(before) and recent.max() > _lately(before).max():
+        newest = _newest(step, value, inputs, params)
+    if newest is None or _came_back(value, newest[0], inputs, params):
         return UNKNOWN if _kept(inputs, params) else OK
     found, steady = newest
-    before = value[max(0, found - params.context) : found]
-    # beside a learning rate it is said at the next point as well, by which that is surely known
-    known = found + (2 if inputs.get("lr") is not None else 1)
-    if len(value) > known and value[-1] <= _usual(before):
-        return UNKNOWN if _kept(inputs, params) else OK
     if _as_ever(value, found, params, steady=steady):
         return UNKNOWN
-    return _finding(step, value, found, median(_lately(before)))
+    return _finding(step, value, found, median(_lately(_before(value, found, params))))
+
+
+def _before(value: Floats, at: int, params: Spike) -> Floats:
+    return value[max(0, at - params.context) : at]
+
+
+def _came_back(value: Floats, found: int, inputs: Inputs, params: Spike) -> bool:
+    """Whether the newest point is as usual again. Beside a learning rate the next one does not
+    count: by then that is surely known.
+    """
+    known = found + (2 if inputs.get("lr") is not None else 1)
+    return len(value) > known and bool(value[-1] <= _usual(_before(value, found, params)))
 
 
 def _kept(inputs: Inputs, params: Spike) -> bool:
@@ -255,7 +262,7 @@ def _as_ever(value: Floats, found: int, params: Spike, *, steady: bool) -> bool:
     rows = np.stack([value[at - params.context : at + 1] for at in earlier.tolist()])
     earlier = earlier[_excess(rows, params, steady=steady) > 0]
     places = [*earlier.tolist(), found]
-    usual = [median(_lately(value[max(0, at - params.context) : at])) for at in places]
+    usual = [median(_lately(_before(value, at, params))) for at in places]
     high = value[places] - np.array(usual)
     alike = earlier[high[:-1] >= ALIKE * high[-1]]
     return len(alike) > 0 and int((np.diff(alike) > params.lasts).sum()) + 1 >= OFTEN
@@ -270,7 +277,7 @@ def _newest(step: Ints, value: Floats, inputs: Inputs, params: Spike) -> tuple[i
     peaks = begin + np.flatnonzero(_peaks(value[begin:], params))
     late: list[int] = peaks[peaks >= max(params.few, len(value) - params.lasts)].tolist()
     for at in late:
-        before = value[max(0, at - params.context) : at]
+        before = _before(value, at, params)
         if value[at] <= _lately(before).max():
             continue
         first, here = int(step[at - len(before)]), int(step[at])
@@ -287,12 +294,9 @@ def _newest(step: Ints, value: Floats, inputs: Inputs, params: Spike) -> tuple[i
 
 def _restarts(lr: Window, since: int, until: int) -> bool:
     """Whether the learning rate rose over these steps, or may have: its next value is due."""
-    if len(lr.step) < 2:
-        return False
-    if until > lr.last_step and until - lr.last_step >= int(lr.step[-1] - lr.step[-2]):
-        return until - lr.last_step < 2 * int(lr.step[-1] - lr.step[-2])
-    first, last = np.searchsorted(lr.step, (since, until + 1))
-    rates = lr.value[max(0, first - 1) : last]
+    if (late := _overdue(lr, until)) >= 1:
+        return late < 2
+    rates = _rates(lr, since, until)
     return len(rates) >= 2 and bool(rates[-1] > RAISED * rates[:-1].min())
 
 
@@ -312,11 +316,24 @@ def _steady(lr: Window, since: int, until: int) -> bool:
 
     It may be written after the loss of its step: one that is due by now is waited for.
     """
-    if len(lr.step) < 2 or until - lr.last_step >= int(lr.step[-1] - lr.step[-2]) > 0:
+    if _overdue(lr, until) >= 1:
         return False
-    first, last = np.searchsorted(lr.step, (since, until + 1))
-    rates = lr.value[max(0, first - 1) : last]
+    rates = _rates(lr, since, until)
     return len(rates) >= 2 and bool((rates[1:] <= 1.1 * np.minimum.accumulate(rates)[:-1]).all())
+
+
+def _overdue(lr: Window, step: int) -> float:
+    """Return how many of its own intervals the learning rate is behind a step."""
+    if len(lr.step) < 2 or step <= lr.last_step:
+        return 0.0
+    interval = int(lr.step[-1] - lr.step[-2])
+    return (step - lr.last_step) / interval if interval > 0 else 0.0
+
+
+def _rates(lr: Window, since: int, until: int) -> Floats:
+    """Return the learning rates that held over these steps."""
+    first, last = np.searchsorted(lr.step, (since, until + 1))
+    return lr.value[max(0, first - 1) : last]
 
 
 def _lately(before: Floats) -> Floats:

@@ -14,7 +14,7 @@ import numpy as np
 
 from watcher.detectors import Inputs, detector
 from watcher.detectors._noise import median
-from watcher.model import OK, UNKNOWN, Severity, Status, Verdict, WallTime
+from watcher.model import OK, UNKNOWN, Floats, Severity, Status, Verdict, WallTime
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +47,9 @@ def detect(inputs: Inputs, params: Throughput, now: WallTime) -> Verdict:
         return UNKNOWN
     past, newest = cost[:-n], cost[-n:]
     before, pace = median(past), median(newest)
-    slow = pace >= params.factor * before
-    if (
-        not slow
-        or min(map(median, np.array_split(newest, params.blocks))) < params.factor * before
-    ):
-        slower = math.sqrt(params.factor) * pace
-        if np.count_nonzero(past >= slower) < n // 2:
-            return UNKNOWN  # no stretch was as slow: the common case
-        stretches = np.sort(past[len(past) % n :].reshape(-1, n), axis=1)[:, n // 2]
-        return OK if float(stretches.max()) >= slower else UNKNOWN
+    slow = params.factor * before
+    if pace < slow or min(map(median, np.array_split(newest, params.blocks))) < slow:
+        return OK if _was_slower(past, math.sqrt(params.factor) * pace, n) else UNKNOWN
     onset = int(window.step[-n])
     return Verdict(
         Status.BREACH,
@@ -69,3 +62,11 @@ def detect(inputs: Inputs, params: Throughput, now: WallTime) -> Verdict:
         severity=Severity.INFO,
         advice="throughput",
     )
+
+
+def _was_slower(cost: Floats, than: float, points: int) -> bool:
+    """Whether so many points in a row took longer than that a step, by their median."""
+    if np.count_nonzero(cost >= than) < points // 2:
+        return False  # the common case, and cheap
+    stretches = np.sort(cost[len(cost) % points :].reshape(-1, points), axis=1)
+    return bool(stretches[:, points // 2].max() >= than)

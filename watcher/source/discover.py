@@ -83,11 +83,11 @@ class Tree:
         found = Found()
         try:
             info = os.stat(self.root)
-            if stat.S_ISREG(info.st_mode) and self.root in self.directories:
-                found.unreachable = f"{self.root} is a file now; it was a directory"
-                return found
             if stat.S_ISREG(info.st_mode):
-                self._single(found)
+                if self.root in self.directories:
+                    found.unreachable = f"{self.root} is a file now; it was a directory"
+                else:
+                    self._single(found)
                 return found
             found.unreachable = self._lost_mount(info.st_dev)
         except OSError as error:
