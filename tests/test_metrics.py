@@ -22,7 +22,7 @@ from ruamel.yaml import YAML
 from tests.logs import EventLog
 from tests.notify.fake_webhook import FakeWebhook
 from tests.waiting import wait
-from watcher import evaluate
+from watcher import evaluate, listener
 from watcher.config import Root, parse_config
 from watcher.daemon import ready
 from watcher.metrics import CONTENT_TYPE, Process
@@ -297,20 +297,26 @@ def test_a_head_has_no_body_and_a_query_changes_nothing(house: House) -> None:
     assert (answer.code, answer.body, answer.headers["Content-Length"]) == (200, "", "3")
 
 
-def test_clients_that_say_nothing_hold_up_nobody(tmp_path: Path, stack: ExitStack) -> None:
+def test_clients_that_say_nothing_hold_up_nobody(
+    tmp_path: Path, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener._Handler, "timeout", None)  # no silent client is given up
     house = House(tmp_path, stack)
     house.start()
-    listener = house.service._listener
-    assert listener is not None
+    ours = house.service._listener
+    assert ours is not None
     for _ in range(30):
-        silent = stack.enter_context(socket.create_connection(listener._server.server_address))
+        silent = stack.enter_context(socket.create_connection(ours._server.server_address))
         silent.sendall(b"GET /metr")
+
+    def served() -> int:
+        return sum("process_request" in thread.name for thread in threading.enumerate())
+
     assert house.ask("/healthz").code == 200
-    assert sum("process_request" in thread.name for thread in threading.enumerate()) < 10
-    began = time.monotonic()
-    listener.close()
+    house.wait(lambda: served() < 10)
+    ours.close()  # it returns, and they are there still
     house.service._listener = None
-    assert time.monotonic() - began < 2.0
+    assert served()
 
 
 def test_a_page_that_is_never_made_binds_one_thread_and_no_other_page(
@@ -382,13 +388,12 @@ def test_a_switch_that_does_not_answer_holds_up_nothing(
 ) -> None:
     house = House(tmp_path, stack, HEARTBEAT)
     service = house.start()
-    switch.answers.append((200, {}, 5))
+    switch.answers.append((200, {}, 60))
     service._beat()
     house.wait(lambda: switch.paths)
     service._beat()  # the first is under way still
-    began = time.monotonic()
     stack.pop_all().close()
-    assert time.monotonic() - began < 3.0
+    assert service._heartbeat._under_way.is_alive()  # nobody waited for it
     assert len(switch.paths) == 1
 
 

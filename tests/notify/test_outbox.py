@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -286,7 +285,7 @@ def test_a_slow_receiver_keeps_nobody_waiting(tmp_path: Path) -> None:
             self, notice: Notice, thread: Receipt | None, shown: tuple[Alert, ...]
         ) -> Receipt:
             entered.set()
-            assert leave.wait(10)
+            leave.wait()
             return super().send(notice, thread, shown)
 
     slow, quick, clock = Slow(), Recorder(), ManualClock(NOW)
@@ -295,13 +294,11 @@ def test_a_slow_receiver_keeps_nobody_waiting(tmp_path: Path) -> None:
         job = threading.Thread(target=deliver, args=(store, "slack", slow, clock, Random(1)))
         job.start()
         assert entered.wait(10)
-        began = time.monotonic()
         deliver(store, "quick", quick, clock, Random(1))
         store.commit(Changes(NOW + 1))
-        assert time.monotonic() - began < 1.0
-        assert quick.got == ["2"]
+        assert (quick.got, slow.got) == (["2"], [])  # the slow one is under way still
         leave.set()
-        job.join(10)
+        job.join()
         assert slow.got == ["1"]
 
 
