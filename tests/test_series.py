@@ -105,7 +105,7 @@ def test_checkpoints_are_dense_at_first_and_never_more_than_250_apart():
     while at < 100_000:
         at = next_checkpoint(at)
         counts.append(at)
-    assert counts[:128] == list(range(1, 129))
+    assert counts[:96] == list(range(1, 97))
     gaps = np.diff(counts)
     assert gaps.max() == 250
-    assert (gaps <= np.maximum(1, np.array(counts[:-1]) // 64)).all()
+    assert (gaps <= np.maximum(1, np.array(counts[:-1]) // 48)).all()

@@ -27,7 +27,7 @@ _FIRST_CAPACITY = 32  # most series are short
 
 _SINGLY = 12  # points: so few are taken one by one, which costs less than numpy's set-up
 
-_CHECK_EVERY = 64  # a series is judged each time it grew by 1/64 ...
+_CHECK_EVERY = 48  # a series is judged each time it grew by 1/48 ...
 _CHECK_MOST = 250  # ... and at least every 250 points
 _checkpoints: list[int] = [0]
 
@@ -35,7 +35,7 @@ _checkpoints: list[int] = [0]
 def next_checkpoint(count: int) -> int:
     """Return the first point count after ``count`` at which conditions are judged.
 
-    Every point up to 128, then every 1/64 of the count, never more than 250 points apart. A fixed
+    Every point up to 96, then every 1/48 of the count, never more than 250 points apart. A fixed
     sequence, so that verdicts do not depend on the poll.
     """
     _reach(count)
