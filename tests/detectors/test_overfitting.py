@@ -198,6 +198,14 @@ def test_a_rough_rise_that_stays_for_four_evaluations_needs_no_metric():
     assert say(detect, RULE, val=val, train=train).status is Status.BREACH
 
 
+def test_a_rise_that_steps_down_by_half_of_itself_needs_twice_as_many_evaluations():
+    train = [0.9 - 0.06 * i for i in range(12)]
+    wild = [0.61, 0.51, 0.47, 0.44, 0.36, 0.5, 0.42, 0.66, 0.45]
+    assert say(detect, RULE, val=wild, train=train[:9]).status is not Status.BREACH
+    stays = [*wild[1:], 0.5, 0.62, 0.55, 0.58]
+    assert say(detect, RULE, val=stays, train=train).status is Status.BREACH
+
+
 def test_rising_from_its_first_evaluation_is_found_where_training_had_begun_to_fit():
     steps = np.arange(1, 201, dtype=np.int64)
     fitted, hardly = window_of(0.9 * np.exp(-steps / 30)), window_of(0.9 * np.exp(-steps / 400))

@@ -17,6 +17,7 @@ FEW = 12  # evaluations: so few are judged as a person would, point by point
 STEEP = 0.1  # of the level in one evaluation: a jump, which has to last before it is believed
 EARLY = 0.3  # of the level: a rise at once that anyone believes
 AFTER = 4  # evaluations after the minimum of a curve that is not smooth
+BACK = 0.5  # of a rise: a step down by more, on the way up, asks for twice as many evaluations
 ONE = 0.85  # of a rise: more of it from one evaluation may be that one's noise
 
 
@@ -50,8 +51,8 @@ def plain_turn(value: Floats, best: int, least: float, *, suffers: bool) -> floa
     """Return the rise of a short curve that anyone sees although it is not smooth, else None.
 
     The last of the points after the minimum lies above it by ``least`` parts of the level and by
-    several times the largest step upwards before, the two before that by half as much. Two points
-    will do if the metric ``suffers``: by themselves they are as often a bump that passes.
+    several times the largest step upwards before, the two before that by half as much, and it did
+    not step down by as much in between, unless there are many. Two points will do if the metric ``suffers``: by themselves they are as often a bump that passes.
     """
     after = value[best + 1 :]
     if best < 3 or len(value) > FEW or len(after) < (2 if suffers else AFTER):
@@ -60,6 +61,8 @@ def plain_turn(value: Floats, best: int, least: float, *, suffers: bool) -> floa
     before = max(0.0, float(np.diff(value[: best + 1]).max()))
     if rise < max(least * level_of(value), 3 * before):
         return None
+    if len(after) < 2 * AFTER and -float(np.diff(after).min()) > BACK * rise:
+        return None  # it leaps about, and may as well leap back
     return rise if suffers or float(after[-3:].min()) >= value[best] + rise / 2 else None
 
 
