@@ -145,6 +145,16 @@ def test_r11_writers_that_turn_out_to_be_concurrent_are_told_apart_afresh() -> N
     assert [(p.stream, p.fresh, len(p.points)) for p in pieces] == [(0, True, 10), (1, True, 10)]
 
 
+def test_r11_a_resume_that_is_found_late_takes_back_what_it_takes_back_in_its_turn() -> None:
+    d = Directory()
+    d.look(a=curve(range(10)))
+    d.look(c=curve(range(3), 300, tag="other"))
+    (piece,) = d.look(b=curve(range(5, 8), 100))
+    assert (piece.fresh, piece.superseded_from, piece.retained) == (True, 5, 0)
+    (piece,) = d.look(a=New(columns(curve(range(9))), anew=True))
+    assert (piece.fresh, piece.superseded_from) == (True, None)  # nothing is taken back anew
+
+
 def test_a_session_start_supersedes_from_its_step_once_a_scalar_follows() -> None:
     d = Directory()
     d.look(a=curve(range(10)))

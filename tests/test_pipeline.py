@@ -259,6 +259,60 @@ def test_a_removed_run_is_gone_and_its_alerts_are_ended():
     assert [run.state for run in state.runs.values()] == [RunState.GONE]
 
 
+def test_a_sign_of_the_end_is_void_once_the_run_goes_on():
+    state, sign = State(), Signs("DONE", 1)
+    tick(state, Poll((batch({"loss": CALM}, fresh=True, signs=sign),)), PLAN, at(9))
+    assert {run.state for run in state.runs.values()} == {RunState.FINISHED}
+    high = batch({"loss": [9.0] * 5}, first=100, signs=sign)
+    out = tick(state, Poll((high,)), PLAN, at(104))
+    assert [(t.alert.alert, t.alert.state) for t in out.transitions] == [
+        ("High", AlertState.FIRING)
+    ]
+    out = tick(state, Poll(()), PLAN, at(104) + 301)
+    assert [t.alert.alert for t in out.transitions] == ["Quiet"]
+    again = batch({"loss": []}, signs=Signs("DONE", 2), observed_at=at(120), seen_at=at(104))
+    out = tick(state, Poll((again,)), PLAN, at(120))
+    assert {t.alert.state for t in out.transitions} == {AlertState.ENDED}
+    assert {run.state for run in state.runs.values()} == {RunState.FINISHED}
+
+
+def test_points_that_a_writer_kept_back_leave_the_sign_as_it_is():
+    state, sign = State(), Signs("DONE", 1)
+    tick(state, Poll((batch({"loss": CALM}, fresh=True, signs=sign),)), PLAN, at(9))
+    said = []
+    for step in (10, 11, 12):
+        late = batch({"loss": [9.0]}, first=step, signs=sign)
+        said += tick(state, Poll((late,)), PLAN, at(step)).transitions
+    assert [t.alert.state for t in said] == [AlertState.FIRING]  # and not ended at each poll
+    said = tick(state, Poll(()), PLAN, at(12) + 241).transitions
+    assert [t.alert.state for t in said] == [AlertState.ENDED]
+    assert {run.state for run in state.runs.values()} == {RunState.FINISHED}
+
+
+def test_what_a_framework_writes_last_is_no_end_once_steps_follow():
+    state, last = State(), {"loss": CALM, "train/train_runtime": [60.0]}
+    tick(state, Poll((batch(last, fresh=True),)), PLAN, at(9))
+    tick(state, Poll((batch({"loss": CALM}, first=20),)), PLAN, at(29))
+    out = tick(state, Poll(()), PLAN, at(29) + 301)
+    assert [t.alert.alert for t in out.transitions] == ["Quiet"]
+
+
+def test_the_gap_before_a_file_that_was_begun_anew_is_no_pause_of_the_run():
+    state = State()
+    tick(state, Poll((batch({"loss": CALM}, fresh=True),)), PLAN, at(9))
+    more = batch({"loss": CALM}, first=100, begun=(at(100),))
+    tick(state, Poll((more,)), PLAN, at(109))
+    back = replace(
+        batch({"loss": [1.0] * 150}, fresh=True),
+        superseded_from=115,
+        retained=115,
+        begun=(at(115),),
+    )
+    tick(state, Poll((back,)), PLAN, at(149))
+    (run,) = state.runs.values()
+    assert (run.pace.interval, run.pace.longest) == (60.0, 60.0)
+
+
 def test_neighbours_that_ended_at_the_same_step_make_a_silent_run_finished():
     state = State()
     for name in ("sweep/a", "sweep/b"):
@@ -267,6 +321,18 @@ def test_neighbours_that_ended_at_the_same_step_make_a_silent_run_finished():
     tick(state, Poll((batch({"loss": CALM}, run="sweep/c", fresh=True),)), PLAN, at(9))
     assert tick(state, Poll(()), PLAN, at(9) + 400).transitions == ()
     assert {run.state for run in state.runs.values()} == {RunState.FINISHED}
+
+
+def test_neighbours_that_ended_where_one_went_further_say_nothing():
+    state = State()
+    far = batch({"loss": [1.0] * 12}, run="sweep/far", fresh=True, signs=Signs("DONE"))
+    tick(state, Poll((far,)), PLAN, at(11))
+    for name in ("sweep/a", "sweep/b"):
+        done = batch({"loss": CALM}, run=name, fresh=True, signs=Signs("DONE"))
+        tick(state, Poll((done,)), PLAN, at(11))
+    tick(state, Poll((batch({"loss": CALM}, run="sweep/c", fresh=True),)), PLAN, at(11))
+    out = tick(state, Poll(()), PLAN, at(11) + 400)
+    assert [t.alert.slot.run.run for t in out.transitions] == ["sweep/c"]
 
 
 def test_an_unreachable_root_makes_one_alert_and_none_for_its_runs():

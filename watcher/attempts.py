@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -319,7 +319,7 @@ class History:
         same = self.given[: len(before)] == before and not replaced
         if same and not view.overtaken(len(before)):
             return _merged(view.pieces(len(before)))
-        return view.anew()
+        return view.anew(before)
 
     def _more_of_one(self, news: Mapping[str, New]) -> list[Piece] | None:
         """Take the common case by itself: the only file grows, and nothing is decided anew."""
@@ -413,14 +413,18 @@ class _View:
                 found.append(Piece(episode.stream, episode.attempt, points, fresh))
         return [piece for piece in found if len(piece.points) or piece.fresh]
 
-    def anew(self) -> list[Piece]:
-        """Return each stream's current attempt, whole."""
+    def anew(self, before: Sequence[Episode]) -> list[Piece]:
+        """Return each stream's current attempt, whole, with the first step that a resume which is
+        not among those ``before`` took back.
+        """
         found = []
         for stream in sorted({e.stream for e in self.episodes}):
             mine = [i for i, e in enumerate(self.episodes) if e.stream == stream]
             last = self.episodes[mine[-1]]
             points = joined(self._attempt(mine[-1], whole=True).values())
-            step = next((self.episodes[i].step for i in mine[::-1]), None)
+            unsaid = (self.episodes[i] for i in mine if self._of(i) == self._of(mine[-1]))
+            taken = (e.step for e in unsaid if e.step is not None and e not in before)
+            step = min(taken, default=None)
             found.append(Piece(stream, last.attempt, points, True, step))
         return found
 

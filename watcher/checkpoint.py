@@ -24,7 +24,7 @@ from watcher._version import __version__
 from watcher.errors import StoreError
 
 _log = logging.getLogger(__name__)
-_HEADER = f"watcher checkpoint 3 {__version__}\n".encode()
+_HEADER = f"watcher checkpoint 4 {__version__}\n".encode()
 _DIGEST = 32  # bytes
 _BLOCK = 1 << 20
 

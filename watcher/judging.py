@@ -107,10 +107,11 @@ def absorb(
         said += run.open_batch(prefix, batch, moment.now)
     points = merge([(prefix, b.points) for prefix, b in batches])
     if len(points) == 0:
+        run.conclude()
         return said
     if math.isnan(run.started_at):
         run.started_at = float(points.wall_time[0])
-    run.pace.take(points.wall_time, points.step, run.seen_at)
+    _pace(run, batches, points)
     for part in _split_at_new_tags(run, points):
         new = _count(run, part)
         if run.plan_version != plan.version:
@@ -123,6 +124,15 @@ def absorb(
     for tag, window in run.windows.items():
         run.judged[tag] = max(run.judged.get(tag, 0), window.count)
     return said + _drop_untied(run, plan, moment.now)
+
+
+def _pace(run: Watched, batches: Sequence[tuple[str, Batch]], points: Columns) -> None:
+    """Note how often the run writes: ``points`` of these batches, but for those sent before."""
+    if any(batch.retained for _, batch in batches):
+        points = merge([(p, b.points.take(slice(b.retained, None))) for p, b in batches])
+    if len(points):
+        begun = [wall for _, batch in batches for wall in batch.begun]
+        run.pace.take(points.wall_time, points.step, run.seen_at, begun)
 
 
 def merge(parts: Sequence[tuple[str, Columns]]) -> Columns:
@@ -489,7 +499,7 @@ def look(
 ) -> list[Transition]:
     """Judge what time alone decides: rules of the clock, holds, and how the run is doing.
 
-    ``siblings``: step -> how many finished neighbours ended there. Call it in ticks that brought
+    ``siblings``: step -> how many neighbours ended there. Call it in ticks that brought
     nothing new as well. A run that was silent already when it was first seen has not stalled: it
     is old, and what was found in it is told as ended.
     """
@@ -498,7 +508,7 @@ def look(
     facts, labels = run.facts(siblings), plan.labels_for(run.key)
     silence, usual = now - run.seen_at, 4 * _or0(facts.interval)
     pauses = max(usual, 2 * facts.longest_pause)
-    if run.finished or (facts.finished and silence > max(QUIET, pauses)):
+    if facts.finished and silence > _quiet(run, usual, pauses):
         run.state = RunState.FINISHED
         return run.close(AlertState.ENDED, now)
     run.alive |= silence <= max(QUIET, usual)
@@ -515,6 +525,17 @@ def look(
     stalled = any(a.detector == "stalled" for a in run.firing)
     run.state = RunState.STALLED if stalled else RunState.RUNNING
     return said
+
+
+def _quiet(run: Watched, usual: float, pauses: float) -> float:
+    """Return the seconds of silence after which what says that the run is complete is believed.
+
+    A sign in its files is at once, unless points came after it.
+    """
+    sign = run.sign
+    if sign is None:
+        return max(QUIET, pauses)
+    return min(QUIET, usual) if run.pace.last > sign.at else -math.inf
 
 
 def _waits(alert: Alert | None, rule: Rule) -> bool:

@@ -342,13 +342,19 @@ def _roots(state: State, poll: Poll, plan: Plan, now: WallTime) -> list[Transiti
     return said
 
 
-def _siblings(state: State) -> dict[str, Counter[int]]:
-    """Count, per parent directory, at which steps finished runs ended."""
+def _siblings(state: State) -> dict[str, dict[int, int]]:
+    """Count, per parent directory, how many runs ended at the last step that any of them reached.
+
+    Where one went further, those that ended before may have died.
+    """
     ends: dict[str, Counter[int]] = defaultdict(Counter)
+    reached: dict[str, int] = {}
     for key, run in state.runs.items():
+        parent = _parent(key)
+        reached[parent] = max(run.last_step, reached.get(parent, run.last_step))
         if run.state in (RunState.FINISHED, RunState.ENDED):
-            ends[_parent(key)][run.last_step] += 1
-    return ends
+            ends[parent][run.last_step] += 1
+    return {parent: {reached[parent]: of[reached[parent]]} for parent, of in ends.items()}
 
 
 def _parent(key: RunKey) -> str:

@@ -40,7 +40,8 @@ _LR_POINTS = 8  # fewer say nothing of a schedule
 _LR_BEFORE = 3  # like its last fall: what was left of it, at least, some falls ago
 _RECENT = 64  # gaps
 _LEAP = 6 * 3600.0  # seconds; a longer gap is a clock that was set, or a run that was put off
-_SIBLINGS = 2  # finished neighbours that ended at the same step
+_SIBLINGS = 2  # neighbours that ended at the same step
+_LATE = 300.0  # seconds: no writer keeps its last points back for longer
 # what a framework writes once, when the training is over (HF Trainer)
 _SUMMARY_TAGS = ("train_runtime", "train/train_runtime", "total_flos", "train/total_flos")
 
@@ -55,21 +56,49 @@ class Pace:
     interval: float = math.nan  # median seconds between writes, of the last of them
     recent: list[float] = field(default_factory=list)
 
-    def take(self, wall: Floats, step: Ints, came: WallTime) -> None:
+    def take(
+        self, wall: Floats, step: Ints, came: WallTime, begun: Collection[WallTime] = ()
+    ) -> None:
         """Note the seconds between steps: float64[n] and int64[n] in order.
 
-        Where the run's clock stands still, ours has to do. A leap of it is no pause.
+        Where the run's clock stands still, ours has to do. A leap of it is no pause, and neither
+        is what lies before the times ``begun``, at which its process may have been started.
         """
         at = wall[np.append(True, step[1:] != step[:-1])]
         gaps = np.diff(at, prepend=self.last) if math.isfinite(self.last) else np.diff(at)
         if self.last == at[-1] == at[0]:
             gaps = np.array([came - self.came])
         self.last, self.came = float(at[-1]), came
-        gaps = gaps[(gaps > 0) & (gaps < _LEAP)]
+        sane = (gaps > 0) & (gaps < _LEAP)
+        pauses = gaps[sane & ~np.isin(at[-len(gaps) :], list(begun))] if begun else gaps[sane]
+        self.longest = max(self.longest, float(pauses.max(initial=0.0)))
+        gaps = gaps[sane]
         if len(gaps):
-            self.longest = max(self.longest, float(gaps.max()))
             self.recent = [*self.recent, *gaps[-_RECENT:].tolist()][-_RECENT:]
             self.interval = statistics.median(self.recent)
+
+
+@dataclass(slots=True)
+class Sign:
+    """A sign that the training is over, and how far the run was when it came."""
+
+    said: str = ""
+    number: int = 0  # another number is another sign, whatever it says
+    at: WallTime = math.nan  # the run's newest point when it came; NaN until that is known
+    step: int = 0
+
+    def place(self, wall: WallTime, step: int) -> None:
+        """Note how far the run is, unless that is known."""
+        if math.isnan(self.at):
+            self.at, self.step = wall, step
+
+    def void(self) -> None:
+        """Say that it was about something that is over."""
+        self.at, self.step = -math.inf, -1
+
+    def holds(self, wall: WallTime, step: int) -> bool:
+        """Whether the run, by now at this point, has not gone on since."""
+        return bool(self.said) and not (wall > self.at + _LATE and step != self.step)
 
 
 @dataclass(slots=True)
@@ -77,6 +106,7 @@ class Member:
     """One run directory of the run: which try it is at, and its tags as the run knows them."""
 
     attempt: int
+    sign: Sign = field(default_factory=Sign)
     tags: Collection[str] = ()
     ignored: int = 0  # values in its files that gave no point
 
@@ -96,7 +126,6 @@ class Watched:
     alive: bool = False  # seen to write: only then can it stall under our eyes
     started_at: WallTime = math.nan
     seen_at: WallTime = -math.inf
-    finished: str = ""  # the sign of completion in its files
     members: dict[str, Member] = field(default_factory=dict)  # by run directory
     counts: dict[str, int] = field(default_factory=dict)
     assigned: dict[str, Meaning] = field(default_factory=dict)
@@ -108,7 +137,8 @@ class Watched:
     pace: Pace = field(default_factory=Pace)
     last_step: int = 0
     points: int = 0
-    concluded: str = ""  # what its own points say of its completion, as of the newest
+    concluded: str = ""  # what its learning rate says of its completion, as of the newest point
+    summary: Sign = field(default_factory=Sign)  # what a framework's last words do
     plan_version: int = -1  # of the plan its rules were tied by
     released: bool = False  # its curves were given up until it writes again
     gone_at: WallTime = math.inf  # when its directory was found to be removed
@@ -127,7 +157,7 @@ class Watched:
     # ---------------------------------------------------------------- what is known
 
     def facts(self, siblings: Mapping[int, int] | None = None) -> RunFacts:
-        """Sum up the run for detectors. ``siblings``: step -> finished neighbours that end there.
+        """Sum up the run for detectors. ``siblings``: step -> neighbours that ended there.
 
         Without it only the run's own points count, so that a verdict on a curve does not depend
         on its neighbours.
@@ -145,22 +175,36 @@ class Watched:
             parts=self.traits.parts,
         )
 
+    @property
+    def sign(self) -> Sign | None:
+        """The sign of completion in its files; None if there is none, or the run went on since."""
+        signs = (member.sign for member in self.members.values())
+        return next((s for s in signs if s.holds(self.pace.last, self.last_step)), None)
+
     def completion(self, siblings: Mapping[int, int]) -> str:
         """Say why the run counts as complete, "" if nothing says so.
 
         A sign in its files; a tag that a framework writes at the very end; a learning rate that
-        came down to the end of its schedule; finished neighbours that ended at the same step.
+        came down to the end of its schedule; neighbours that ended at the same step.
         """
-        if self.finished or self.concluded:
-            return self.finished or self.concluded
+        if (sign := self.sign) is not None:
+            return sign.said
+        if self.concluded:
+            return self.concluded
+        if self.summary.holds(self.pace.last, self.last_step):
+            return self.summary.said
         if siblings.get(self.last_step, 0) >= _SIBLINGS:
             return f"its neighbours ended at step {self.last_step} as well"
         return ""
 
     def conclude(self) -> None:
-        """Note what the points up to now say of the run's completion."""
+        """Note what the points up to now say of the run's completion, and how far they go."""
         ended = next((tag for tag in _SUMMARY_TAGS if tag in self.counts), None)
-        self.concluded = f"{ended} was written" if ended else ""
+        if ended and self.summary.number != self.counts[ended]:
+            self.summary = Sign(f"{ended} was written", self.counts[ended])
+        for sign in (self.summary, *(member.sign for member in self.members.values())):
+            sign.place(self.pace.last, self.last_step)
+        self.concluded = ""
         for tag, meaning in self.assigned.items():
             if meaning.role is Role.LEARNING_RATE and _schedule_ended(self.windows[tag]):
                 self.concluded = f"{tag} is at the end of its schedule"
@@ -217,7 +261,8 @@ class Watched:
         member.ignored = batch.signs.ignored
         member.tags = {*member.tags, *(prefix + tag for tag in batch.points.tags)}
         self.seen_at = max(self.seen_at, batch.seen_at)
-        self.finished = batch.signs.finished or ("" if len(batch.points) else self.finished)
+        if (batch.signs.finished, batch.signs.number) != (member.sign.said, member.sign.number):
+            member.sign = Sign(batch.signs.finished, batch.signs.number)
         if self.state in IDLE and len(batch.points):
             self.state = RunState.RUNNING
         return said
@@ -229,7 +274,9 @@ class Watched:
         self.alerts = {slot: a for slot, a in self.alerts.items() if slot.attempt == attempt}
         for held in (self.counts, self.assigned, self.windows, self.judged, self.bounds):
             held.clear()
-        self.pace = Pace()
+        for member in self.members.values():
+            member.sign.void()
+        self.summary, self.pace = Sign(), Pace()
         self.started_at = math.nan
         self.points = 0
         self.plan_version = -1
@@ -246,7 +293,6 @@ class Watched:
             self.judged[tag] = min(self.judged.get(tag, 0), judged.get(tag, 0))
         member.tags = ()
         self.bounds.clear()
-        self.pace.last = math.nan
         self.plan_version = -1
 
     def _supersede(self, step: int, now: WallTime) -> list[Transition]:

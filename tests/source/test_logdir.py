@@ -19,9 +19,9 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, Sessi
 
 from tests.source.growing import NAME, GrowingFile, record, scalar, session, tensor
 from watcher.errors import LogdirError
-from watcher.model import Batch, Health, Poll
+from watcher.model import Batch, Health, Poll, Signs
 from watcher.source.discover import Tree
-from watcher.source.listing import Look
+from watcher.source.listing import DONE_MARKERS, Look
 from watcher.source.logdir import ONE_SHOT, Logdir, SourceOptions, read_once
 
 NOW = time.time()
@@ -352,7 +352,21 @@ def test_a_done_marker_is_a_sign_of_completion(tmp_path: Path) -> None:
     GrowingFile(tmp_path / "run").scalars("a", range(2))
     logdir.poll(NOW)
     (tmp_path / "run" / "_SUCCESS").touch()
-    assert only(logdir.poll(NOW + 1)).signs.finished == "found _SUCCESS"
+    assert only(logdir.poll(NOW + 1)).signs == Signs("found _SUCCESS", 1)
+    os.utime(tmp_path / "run" / "_SUCCESS", (NOW + 500, NOW + 500))
+    later = [b for i in range(40) for b in logdir.poll(NOW + 501 + i).batches]
+    assert [b.signs for b in later] == [Signs("found _SUCCESS", 2)]  # written again: another one
+    (tmp_path / "run" / "_SUCCESS").unlink()
+    assert only(logdir.poll(NOW + 600)).signs == Signs("", 3)
+
+
+@pytest.mark.parametrize("name", DONE_MARKERS[1:])
+def test_r14_a_directory_that_is_named_like_a_marker_is_read(tmp_path: Path, name: str) -> None:
+    GrowingFile(tmp_path / name / "run").scalars("a", range(2))
+    GrowingFile(tmp_path / "DONE").scalars("a", range(2))
+    found = {b.run.run: b.signs.finished for b in Logdir([tmp_path]).poll(NOW).batches}
+    below = {} if name.startswith(".") else {f"{name}/run": ""}
+    assert found == below | {"DONE": ""}
 
 
 def test_a_restart_resumes_without_reading_again(tmp_path: Path) -> None:

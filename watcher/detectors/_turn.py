@@ -52,7 +52,8 @@ def plain_turn(value: Floats, best: int, least: float, *, suffers: bool) -> floa
 
     The last of the points after the minimum lies above it by ``least`` parts of the level and by
     several times the largest step upwards before, the two before that by half as much, and it did
-    not step down by as much in between, unless there are many. Two points will do if the metric ``suffers``: by themselves they are as often a bump that passes.
+    not step down by as much in between, unless there are many. Two points will do if the metric
+    ``suffers``: by themselves they are as often a bump that passes.
     """
     after = value[best + 1 :]
     if best < 3 or len(value) > FEW or len(after) < (2 if suffers else AFTER):

@@ -43,12 +43,15 @@ class Directory:
     files: tuple[str, ...] = ()
     subdirs: tuple[str, ...] = ()
     marker: str = ""
+    marked_ns: int = 0
     active_until: WallTime = 0.0
 
 
 @dataclass(slots=True)
 class Found:
-    """What a sweep brought. ``marked``: directories in which a done marker came or went."""
+    """What a sweep brought. ``marked``: directories in which a done marker came, was
+    written again, or went.
+    """
 
     files: list[tuple[Directory, str]] = field(default_factory=list)
     gone: list[Directory] = field(default_factory=list)
@@ -206,7 +209,7 @@ class Tree:
         if isinstance(listing, OSError):
             self._lost(directory, listing, found, now)
             return
-        mtime_ns, files, marker = listing.mtime_ns, listing.files, listing.marker
+        mtime_ns, files = listing.mtime_ns, listing.files
         subdirs, links = listing.subdirs, listing.links
         if self._unlisted.pop(directory.path, None):
             found.ailments.append(Ailment(directory.path, Health.OK, "listed again"))
@@ -216,8 +219,8 @@ class Tree:
         directory.mtime_ns = mtime_ns
         directory.racy = now * 1e9 - mtime_ns < _RACY_NS
         found.files += [(directory, n) for n in sorted(set(files).difference(directory.files))]
-        if marker != directory.marker:
-            directory.marker = marker
+        if (listing.marker, listing.marked_ns) != (directory.marker, directory.marked_ns):
+            directory.marker, directory.marked_ns = listing.marker, listing.marked_ns
             found.marked.append(directory)
         before = set(directory.subdirs)
         for name in before - subdirs.keys() - links.keys():

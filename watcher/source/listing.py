@@ -41,6 +41,7 @@ class Listing:
     subdirs: dict[str, str]
     links: dict[str, str]  # to directories, as far as they may be followed
     marker: str
+    marked_ns: int  # when the marker was last written; 0 without one
 
 
 def is_event_file(name: str) -> bool:
@@ -50,7 +51,7 @@ def is_event_file(name: str) -> bool:
 
 def listed(path: str, look: Look, root: str) -> Listing | OSError:
     """List one directory; ``root`` is where links may lead into, without links on its way."""
-    files, marker = list[str](), ""
+    files, marker, marked_ns = list[str](), "", 0
     subdirs, links = dict[str, str](), dict[str, str]()
     try:
         mtime_ns = os.stat(path).st_mtime_ns
@@ -59,15 +60,15 @@ def listed(path: str, look: Look, root: str) -> Listing | OSError:
                 name = entry.name
                 if is_event_file(name) and _readable(entry, look, root):
                     files.append(name)
-                elif name in look.done_markers:
-                    marker = name
-                elif entry.is_dir(follow_symlinks=False):
+                elif entry.is_dir(follow_symlinks=False):  # whatever its name: "DONE", too
                     subdirs[name] = entry.path
+                elif name in look.done_markers:
+                    marker, marked_ns = name, entry.stat(follow_symlinks=False).st_mtime_ns
                 elif entry.is_symlink() and _followed(entry, look, root):
                     links[name] = entry.path
     except OSError as error:
         return error
-    return Listing(mtime_ns, files, subdirs, links, marker)
+    return Listing(mtime_ns, files, subdirs, links, marker, marked_ns)
 
 
 def all_listed(

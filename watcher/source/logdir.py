@@ -85,6 +85,8 @@ class _Run:
     key: RunKey
     path: str
     marker: str = ""
+    marked_ns: int = 0
+    signs: int = 0  # of the end that came or went
     plugins: dict[str, str] = field(default_factory=dict)
     cursors: dict[str, Cursor] = field(default_factory=dict)
     finished: dict[str, str] = field(default_factory=dict)  # by file, where it says something
@@ -221,7 +223,11 @@ class Logdir:
             if run is None:
                 key = RunKey(root.path, directory.run)
                 run = root.runs[directory.path] = _Run(
-                    key, directory.path, directory.marker, stirred_at=now
+                    key,
+                    directory.path,
+                    directory.marker,
+                    directory.marked_ns,
+                    stirred_at=now,
                 )
             run.rests_until = 0.0
             if name not in run.cursors:
@@ -236,8 +242,9 @@ class Logdir:
                 batches += [self._empty(gone, stream, now, gone=True) for stream in _streams(gone)]
         for directory in found.marked:
             run = root.runs.get(directory.path)
-            if run is not None and run.marker != directory.marker:
-                run.marker = directory.marker
+            if run is not None and run.marked_ns != directory.marked_ns:
+                run.marker, run.marked_ns = directory.marker, directory.marked_ns
+                run.signs += 1
                 batches.append(self._empty(run, 0, now))
         return batches
 
@@ -348,6 +355,7 @@ class Logdir:
                 run.stirred_at = now
                 if news.finished is not None:
                     run.finished[name] = news.finished
+                    run.signs += 1
                 if visit.known[name]:
                     if len(news.points):
                         newest = float(news.points.wall_time[-1])
@@ -417,21 +425,24 @@ class Logdir:
             return follow.whole(cursor.path, cursor.offset, run.plugins) if cursor else no_points()
 
         was_concurrent = run.history.concurrent
-        new = {}
+        new, begun = {}, list[WallTime]()
         for name, n in news.items():
             before = run.cursors[name].points - len(n.points)
             held = run.history.files.get(name)
             anew = n.anew or (held is not None and held.total != before)  # it was gone meanwhile
             new[name] = New(n.points, n.starts, anew)
+            if before == 0 and len(n.points):
+                begun.append(float(n.points.wall_time[0]))
         pieces = run.history.update(new, whole)
         if run.history.concurrent and not was_concurrent:
             detail = "several files with the same tags are written at the same time: kept apart"
             ailments.append(Ailment(run.path, Health.CONCURRENT, detail))
         seen_at = max(n.seen_at for n in news.values())
         run.attempts.update((p.stream, p.attempt) for p in pieces)
-        signs = self._signs(run)
         if not pieces:
             return [self._empty(run, 0, now, seen_at)]
+        last = {piece.stream: piece for piece in pieces}
+        signs = self._signs(run)  # of where each writer is now, not of its earlier tries
         return [
             Batch(
                 _key(run, piece.stream),
@@ -442,7 +453,8 @@ class Logdir:
                 piece.fresh,
                 piece.superseded_from,
                 piece.retained,
-                signs=signs,
+                tuple(begun),
+                signs=signs if piece is last[piece.stream] else Signs(),
             )
             for piece in pieces
         ]
@@ -471,7 +483,8 @@ class Logdir:
             if not first[0] or file_order(name) >= file_order(first[0]):
                 said = run.finished[name]
         ignored = sum(cursor.ignored for cursor in run.cursors.values())
-        return Signs(said or (f"found {run.marker}" if run.marker else ""), ignored)
+        said = said or (f"found {run.marker}" if run.marker else "")
+        return Signs(said, run.signs, ignored)
 
     def _changes(self, ailments: list[Ailment]) -> Iterator[Ailment]:
         """Remember what ails; pass on what is new."""
