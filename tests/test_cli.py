@@ -202,13 +202,79 @@ def test_the_state_is_shown_and_silences_come_and_go(logs: Path, tmp_path: Path)
     assert "0 silences" in cli("silence", "list", "-c", config).stdout
     one_line(cli("silence", "expire", held["id"], "-c", config), 2, "no silence")
     one_line(cli("silence", "add", "nan", "--for", "2h", "-c", config), 2, "name=glob")
-    one_line(cli("silence", "add", "a=b", "--for", "2x", "-c", config), 2, "not a duration")
+    one_line(cli("silence", "add", "run=b", "--for", "2x", "-c", config), 2, "not a duration")
+    wrong = cli("silence", "add", "sevrity=!critical", "--for", "2h", "-c", config)
+    one_line(wrong, 2, 'no alert has the label "sevrity"', 'did you mean "severity"')
+
+
+@pytest.mark.parametrize(
+    "words", [("resend", "console"), ("silence", "add", "run=a", "--for", "2h"), ("alerts",)]
+)
+def test_who_asks_before_the_service_ever_ran_makes_no_state(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    (tmp_path / "logs").mkdir()
+    config = tmp_path / "config.toml"
+    config.write_text('state_dir = "state"\n[[roots]]\npath = "logs"\n')
+    one_line(cli(*words, "-c", config), 2, "no state yet")
+    assert not (tmp_path / "state").exists()
+
+
+@pytest.fixture
+def team(tmp_path: Path) -> Path:
+    """A team's config: its runs' paths give labels that its rule matches."""
+    rule = "alert: VisionHigh\n    expr: train_loss.last > 0.1\n    match: {project: resnet*}"
+    (tmp_path / "mine.yaml").write_text(f"rules:\n  - {rule}\n")
+    write_run(tmp_path / "logs/resnet50/ada/a", {"train/loss": FALLING})
+    config = tmp_path / "config.toml"
+    config.write_text(
+        'state_dir = "state"\n[[roots]]\npath = "logs"\nlabels = "{project}/{user}"\n'
+        '[rules]\npacks = ["mine.yaml"]\n'
+    )
+    return tmp_path
+
+
+def test_a_scan_with_a_config_says_what_its_service_would(team: Path) -> None:
+    whole = cli("scan", "-c", team / "config.toml")
+    assert "resnet50/ada/a: VisionHigh" in whole.stdout
+    below = cli("scan", team / "logs/resnet50", "-c", team / "config.toml")
+    assert below.stdout == whole.stdout
+    why = cli("explain", team / "logs/resnet50/ada/a", "VisionHigh", "-c", team / "config.toml")
+    assert "VisionHigh (threshold) sees" in why.stdout or "VisionHigh (expression)" in why.stdout
+    write_run(team / "other", {"train/loss": FALLING})
+    elsewhere = cli("scan", team / "other", "-c", team / "config.toml")
+    one_line(elsewhere, 2, "under no root of")
+
+
+def test_a_rule_that_can_look_at_nothing_is_named(team: Path) -> None:
+    done = cli("scan", team / "logs", "--rules", team / "mine.yaml")
+    one_line(done, 0, "VisionHigh looks at no run here", "project=resnet*", "-c config")
+    assert "0 findings" in done.stdout
+    one_line(cli("scan"), 2, "name a log directory")
+
+
+def test_one_name_in_two_packs_and_all_that_is_wrong_is_said_by_every_command(
+    tmp_path: Path, logs: Path
+) -> None:
+    one, two = tmp_path / "one.yaml", tmp_path / "two.yaml"
+    for pack in (one, two):
+        pack.write_text("rules: [{alert: Mine, expr: train_loss.last > 5}]\n")
+    for words in (("check", one, two), ("test", one, two)):
+        one_line(cli(*words), 1, 'alert "Mine" is also in', "one.yaml")
+    one_line(cli("scan", logs, "--rules", one, "--rules", two), 1, "is also in")
+    for pack in (one, two):
+        pack.write_text("rules: [{alert: Mine, expr: 5 >}]\n")
+    for words in (("check", one, two), ("test", one, two)):
+        said = cli(*words).stderr
+        assert all(f"{pack}:1:" in said for pack in (one, two)), said
+    assert "LossNaN" in cli("scan", logs, "--rules", "shipped").stdout
 
 
 def test_what_was_given_up_can_be_sent_again(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     config = tmp_path / "config.toml"
     config.write_text('state_dir = "state"\nlisten = ""\n[[roots]]\npath = "logs"\n')
+    Store.open(tmp_path / "state").close()
     one_line(cli("resend", "console", "-c", config), 2, "none yet")
     notice = a_notice(an_alert(run="resnet/lr3"), receiver="console")
     with Store.open(tmp_path / "state") as store:

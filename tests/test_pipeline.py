@@ -425,6 +425,22 @@ def test_a_rule_that_is_new_or_changed_looks_at_what_is_there():
     ]
 
 
+def test_an_alert_of_a_series_that_a_better_one_stands_for_now_is_ended_not_resolved():
+    state = State()
+    parts = {"loss_cls": HIGH, "loss_box": HIGH}
+    out = tick(state, Poll((batch(parts, fresh=True),)), PLAN, at(9))
+    assert {t.alert.state for t in out.transitions} == {AlertState.FIRING}
+    out = tick(state, Poll((batch({"loss": [9.0]}, first=10),)), PLAN, at(10))
+    ends = [t.alert for t in out.transitions if t.alert.slot.subject != "loss"]
+    assert ends
+    assert {(a.state, a.reason) for a in ends} == {
+        (
+            AlertState.ENDED,
+            "its rule looks at another series now; it last said: too high; first so at step 5",
+        )
+    }
+
+
 def test_an_alert_whose_rule_is_taken_out_of_force_is_ended_and_says_so():
     state = State()
     tick(state, Poll((batch({"loss": HIGH}, fresh=True),)), UNTIMED, at(9))

@@ -52,6 +52,11 @@ class Look:
     onset_at: WallTime | None = None
 
 
+def team_of(alert: Alert) -> str:
+    """Return whose alert it is: its rule's team, else the one its run's path names; or ""."""
+    return alert.team or alert.labels.get("team", "")
+
+
 def loudness(severity: Severity) -> int:
     """Rank a severity: a greater number is louder."""
     return _LOUDNESS[severity]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from watcher import replay
+from watcher.evaluate import applies
 from watcher.model import Ailment, Alert, AlertState, Poll, Rule, WallTime
 from watcher.pipeline import Plan, State, tick
 from watcher.rules import default_rules, load_packs
@@ -23,12 +24,16 @@ Rules = Sequence[Rule | AnyPath]
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What a scan found: alerts that fired, in order of their firing, the runs, the health."""
+    """What a scan found: alerts that fired, in order of their firing, the runs, the health.
+
+    ``blind``: rules that are for other runs than those that are there.
+    """
 
     alerts: tuple[Alert, ...]
     runs: tuple[Watched, ...]
     ailments: tuple[Ailment, ...]
     unreachable: tuple[str, ...]
+    blind: tuple[Rule, ...] = ()
 
 
 def survey(logdirs: Sequence[AnyPath], plan: Plan, now: WallTime | None = None) -> Survey:
@@ -49,7 +54,12 @@ def survey_of(poll: Poll, plan: Plan, now: WallTime | None = None) -> Survey:
         alerts += [a for a in found if not a.shadow]
         runs += state.runs.values()
     alerts.sort(key=lambda a: (a.root, a.run, a.attempt, a.fired_at or 0.0, a.fingerprint))
-    return Survey(tuple(alerts), tuple(runs), poll.ailments, tuple(poll.unreachable))
+    blind = [
+        rule
+        for rule in plan.rules
+        if rule.match and not any(applies(rule, r.key, plan.labels_for(r.key)) for r in runs)
+    ]
+    return Survey(tuple(alerts), tuple(runs), poll.ailments, tuple(poll.unreachable), tuple(blind))
 
 
 def scan(logdir: AnyPath, rules: Rules | None = None, now: WallTime | None = None) -> list[Alert]:

@@ -67,6 +67,14 @@ class Reader(enum.StrEnum):
 ConfigOption = Annotated[
     Path | None, typer.Option("-c", "--config", help="The service's config.toml.")
 ]
+JudgedByOption = Annotated[
+    Path | None,
+    typer.Option("-c", "--config", help="Judge as the service of this config: rules, labels, ..."),
+]
+PacksOption = Annotated[
+    list[Path] | None,
+    typer.Option(help="A pack, a directory of packs, or shipped: only these; may be repeated."),
+]
 FormatOption = Annotated[
     Format, typer.Option("--format", help="text for people, json for programs.")
 ]
@@ -187,10 +195,12 @@ def demo(
 @app.command()
 @_answering
 def scan(
-    logdirs: Annotated[list[Path], typer.Argument(help="Log directories.")],
-    rules: Annotated[
-        list[Path] | None, typer.Option(help="A pack, or a directory of packs; may be repeated.")
+    logdirs: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Log directories; those of the config without any."),
     ] = None,
+    config: JudgedByOption = None,
+    rules: PacksOption = None,
     labels: Annotated[
         Path | None, typer.Option(help="A CSV of runs and labels to compare with.")
     ] = None,
@@ -209,7 +219,9 @@ def scan(
     known = read_labels(labels) if labels is not None else None
     if charts is not None:
         charts.mkdir(parents=True, exist_ok=True)  # before the long work, should it fail
-    survey = report.survey_of_logs(logdirs, rules, _when(at, now), reader is Reader.TBPARSE)
+    survey = report.survey_of_logs(
+        logdirs or [], rules or [], config, _when(at, now), reader is Reader.TBPARSE
+    )
     for line in report.health(survey):
         _complain(line)
     write = report.as_jsonl if form is ScanFormat.JSONL else report.as_text
@@ -259,12 +271,13 @@ def read(
 def explain(
     run: Annotated[Path, typer.Argument(help="A run's directory.")],
     rule: Annotated[str | None, typer.Argument(help="Only this rule.")] = None,
-    rules: Annotated[list[Path] | None, typer.Option(help="Packs to judge by.")] = None,
+    config: JudgedByOption = None,
+    rules: PacksOption = None,
 ) -> int:
     """Say which tag got which role, what each rule sees, and what it says now."""
     from watcher import report
 
-    survey = report.survey_of_logs([run], rules, None, False)
+    survey = report.survey_of_logs([run], rules or [], config, None, False)
     for line in report.explained(survey, rule):
         _say(line)
     return 0
@@ -298,11 +311,11 @@ def test(
 ) -> int:
     """Run the packs' own tests. Exit 1 if one fails."""
     from watcher import ruletest
-    from watcher.rules import load_pack, pack_files
+    from watcher.report import packs_of
+    from watcher.rules import read_packs
 
     failed = ran = 0
-    for path in pack_files(packs):
-        pack = load_pack(path)
+    for pack in read_packs(packs_of(packs)):
         failures = ruletest.run_tests(pack)
         for failure in failures:
             _complain(str(failure))
@@ -367,8 +380,7 @@ def silence_add(
     """Keep alerts that match all MATCHERS quiet."""
     from watcher import statepages
 
-    with _store(config) as store:
-        _say(statepages.add_silence(store, matchers, span, by, comment))
+    _say(statepages.add_silence(config, matchers, span, by, comment))
     return 0
 
 

@@ -7,7 +7,6 @@ secrets are there. Both say everything that is wrong at once.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import os
 import re
@@ -34,7 +33,7 @@ from watcher.configtext import (
     toml_syntax,
 )
 from watcher.errors import InvalidInput, Problem, WatcherError
-from watcher.model import Role, Rule
+from watcher.model import Role, Rule, RunKey
 from watcher.muting import Hours, Interval
 from watcher.notify.http import check_address
 from watcher.places import Places, Strict, Where, did_you_mean, problems_of, shown
@@ -136,7 +135,7 @@ class Config:
         if not problems:
             file = str(self.path or "config")
             problems += [
-                Problem(file, 0, 0, f'rules.disable: no rule "{name}"{_close(name, names)}')
+                Problem(file, 0, 0, f'rules.disable: no rule "{name}"{did_you_mean(name, names)}')
                 for name in self.disable
                 if name not in names
             ]
@@ -170,6 +169,17 @@ class Config:
         """Return the labels of a run under ``root``, from its path."""
         return next((r.labels_of(run) for r in self.roots if r.path == root), {})
 
+    def under_root(self, directory: RunKey) -> RunKey:
+        """Name a directory as the service does: by the root it is under, and its path there.
+
+        WatcherError if it is under none.
+        """
+        path = os.path.normpath(f"{os.path.abspath(directory.root)}/{directory.run}")  # noqa: PTH100
+        for root in self.roots:
+            if path == root.path or path.startswith(root.path.rstrip("/") + "/"):
+                return RunKey(root.path, os.path.relpath(path, root.path))
+        raise WatcherError(f"{path}: under no root of {self.path}; add one, or leave out -c")
+
     @property
     def without_shipped(self) -> bool:
         """Whether the operator's own packs stand in place of the shipped ones."""
@@ -202,11 +212,6 @@ def default_config(logdirs: Sequence[str]) -> Config:
         poll_interval=5.0,
         log_level="warning",
     )
-
-
-def _close(word: str, known: set[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1)
-    return f'; did you mean "{close[0]}"?' if close else ""
 
 
 # ------------------------------------------------------------------------- reading
@@ -511,19 +516,29 @@ def check_environment(config: Config) -> list[Problem]:
 
 def _unmatched(config: Config, rules: Sequence[Rule], file: str) -> Iterator[Problem]:
     """Say where a rule or a route asks for a label that no run can have: it would never apply."""
-    given = {name for root in config.roots for name in label_names(root.labels)} | {"gpus"}
+    given = _run_labels(config)
     for rule in rules:
         for name in rule.match.keys() - given - {"run"}:
             hint = did_you_mean(name, {*given, "run"}) or "; see labels under [[roots]]"
             said = f'{rule.alert}: no run has the label "{name}"{hint}'
             yield Problem(rule.origin or file, 0, 0, said)
-    known = given | OWN_LABELS | {name for rule in rules for name in rule.labels}
+    known = alert_labels(config, rules)
     stack = list(config.routes)
     for route in stack:
         stack += route.routes
         for name in route.match.keys() - known:
             hint = did_you_mean(name, known) or "; see labels under [[roots]]"
             yield Problem(file, 0, 0, f'route: no alert has the label "{name}"{hint}')
+
+
+def alert_labels(config: Config, rules: Sequence[Rule]) -> frozenset[str]:
+    """Return the names of all labels that an alert may have."""
+    return _run_labels(config) | OWN_LABELS | {name for rule in rules for name in rule.labels}
+
+
+def _run_labels(config: Config) -> frozenset[str]:
+    given = {name for root in config.roots for name in label_names(root.labels)}
+    return frozenset(given | {"gpus"})
 
 
 def _root_trouble(root: Root) -> str:

@@ -14,12 +14,15 @@ from watcher import muting
 from watcher.errors import Problem
 from watcher.model import Better, Role, Severity
 from watcher.places import Places, Strict, Where, did_you_mean, shown, some
+from watcher.routing import OWN_LABELS
+from watcher.runs import label_names
 from watcher.units import duration
 
 MIN_SILENCE = 300.0  # seconds: a writer's flush interval plus a network file system's cache
 DONE_MARKERS = ("DONE", "_SUCCESS", ".done", "COMPLETED")
 NAME = r"^[A-Za-z0-9_.-]+$"
-_PART = re.compile(r"\{([A-Za-z_]\w*)\}|([\w.*-]+)")
+_PART = re.compile(r"(\{[A-Za-z_]\w*\}|[\w.*-])+")
+_TAKEN = OWN_LABELS - {"team"}  # the team of a run that no rule's team stands before
 LISTEN = "127.0.0.1:9469"
 _LEVELS = Literal["debug", "info", "warning", "error"]
 
@@ -32,14 +35,12 @@ def _seconds(value: Any) -> float:
 
 def _template(value: str) -> str:
     """Refuse a template that no path fits, and a name that means something else already."""
-    names = []
     for part in value.split("/") if value else []:
-        match = _PART.fullmatch(part)
-        if match is None:
+        if not _PART.fullmatch(part):
             raise ValueError(f'"{part}" is neither {{name}} nor *; write "{{team}}/{{user}}"')
-        names += [match[1]] if match[1] else []
+    names = label_names(value)
     for name in names:
-        if names.count(name) > 1 or name in ("run", "root", "alert", "severity", "attempt"):
+        if names.count(name) > 1 or name in _TAKEN:
             raise ValueError(f"{{{name}}} is taken; use another name")
     return value
 

@@ -81,16 +81,20 @@ class Database:
         state_dir: Path | str,
         *,
         read_only: bool = False,
+        make: bool = True,
         migrations: tuple[Migration, ...] = MIGRATIONS,
     ) -> Self:
         """Open ``state_dir/watcher.db``, made and migrated as needed; ":memory:" keeps nothing.
 
-        StoreError if it cannot be used: no rights, full, damaged, or of a newer version.
+        StoreError if it cannot be used: no rights, full, damaged, or of a newer version; and if
+        it is not there, where it is not to be made (``make``), or only to be read.
         """
         name = ":memory:" if state_dir == ":memory:" else str(Path(state_dir) / DATABASE)
         with _told(name):
-            if name != ":memory:" and not read_only:
+            if name != ":memory:" and make and not read_only:
                 _make_private(Path(name))
+            elif name != ":memory:" and not Path(name).exists():
+                raise StoreError(f"{name}: no state yet; start the service, or name its state_dir")
             with ExitStack() as undo:
                 store = cls(undo.enter_context(closing(_connect(name, read_only))), name)
                 store._prepare(migrations, read_only)
@@ -235,8 +239,6 @@ def _connect(name: str, read_only: bool) -> sqlite3.Connection:
 
     if not read_only:
         return connect("mode=rwc")
-    if not Path(name).exists():
-        raise StoreError(f"{name}: no state yet; start the service, or name its state_dir")
     db = connect("mode=ro")
     try:
         db.execute("PRAGMA user_version").fetchone()

@@ -49,6 +49,7 @@ ONE_BY_ONE = 50  # tags of a run, from which on rules are tied to several new on
 OLD = 3600.0  # seconds of silence at first sight after which a run counts as over
 QUIET = 300.0  # seconds without bytes before an inferred completion is believed
 _OUT_OF_FORCE = "its rule is no longer in force; it last said: "
+_ELSEWHERE = "its rule looks at another series now; it last said: "
 
 
 class RunPlan(Protocol):
@@ -231,9 +232,9 @@ def _reload(run: Watched, plan: RunPlan, now: WallTime) -> list[Transition]:
 def _drop_untied(run: Watched, plan: RunPlan, now: WallTime) -> list[Transition]:
     """Close alerts of this try that no rule speaks for any more (a better series, a reload).
 
-    An alert whose rule was taken out of force is ended: what it said may hold still. While history
-    is read again (a restart), the tags seen so far do not tell which series a rule takes: then
-    only those are closed.
+    They are ended, not resolved: what they said may hold still. While history is read again (a
+    restart), the tags seen so far do not tell which series a rule takes: then only those whose
+    rule was taken out of force are.
     """
     if not run.alerts:
         return []
@@ -246,13 +247,13 @@ def _drop_untied(run: Watched, plan: RunPlan, now: WallTime) -> list[Transition]
     if not lost:
         return []
     kept = {rule.id for rule in plan.rules_for(run.key)}
-    untied = [] if run.rereading else [a for a in lost if a.slot.rule in kept]
-    said = run.close_all(untied, AlertState.RESOLVED, now)
-    return said + run.close_all(
-        [replace(a, reason=_OUT_OF_FORCE + a.reason) for a in lost if a.slot.rule not in kept],
-        AlertState.ENDED,
-        now,
-    )
+    closed = []
+    for alert in lost:
+        if alert.slot.rule not in kept:
+            closed.append(replace(alert, reason=_OUT_OF_FORCE + alert.reason))
+        elif not run.rereading:
+            closed.append(replace(alert, reason=_ELSEWHERE + alert.reason))
+    return run.close_all(closed, AlertState.ENDED, now)
 
 
 def _bind(run: Watched, subject: Subject, before: Bound | None) -> Bound:

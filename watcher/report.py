@@ -8,17 +8,20 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from watcher.agreement import Labelled, agreement
-from watcher.api import Survey, survey, survey_of
+from watcher.api import Survey, survey_of
+from watcher.config import SHIPPED, check_environment, load_config
 from watcher.converged import converged
 from watcher.errors import InvalidInput, Problem, WatcherError
-from watcher.model import Role, Rule, WallTime
+from watcher.model import Role, WallTime
 from watcher.notify.message import as_json, clean, number, place, steps, subject
 from watcher.pipeline import Plan
-from watcher.rules import default_rules, load_pack, pack_files
+from watcher.rules import load_packs, pack_files, packs_dir
+from watcher.wiring import plan_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,32 +32,53 @@ _WIDEST = 60  # characters of a column: one endless tag does not push the others
 _WRITERS = (".csv", ".parquet", ".feather")
 
 
-def rules_of(paths: Sequence[Path] | None) -> tuple[Rule, ...]:
-    """Return the rules of the packs under ``paths``, the shipped ones if there are none."""
-    if not paths:
-        return default_rules()
-    return tuple(rule for path in pack_files(paths) for rule in load_pack(path).rules)
+def packs_of(paths: Sequence[Path]) -> list[Path] | None:
+    """Return the packs as the command line names them; the word "shipped" is for the shipped."""
+    return [packs_dir() if str(path) == SHIPPED else path for path in paths] or None
 
 
 def survey_of_logs(
-    logdirs: Sequence[Path], rules: Sequence[Path] | None, now: WallTime | None, tbparse: bool
+    logdirs: Sequence[Path],
+    rules: Sequence[Path],
+    config: Path | None,
+    now: WallTime | None,
+    tbparse: bool,
 ) -> Survey:
-    """Scan ``logdirs``; with ``tbparse`` by its reader, as a second opinion on ours."""
-    plan = Plan(rules_of(rules))
-    if not tbparse:
-        return survey(logdirs, plan, now)
-    from watcher.source.oracle import poll_of
+    """Scan ``logdirs``, those of the config without any, by the rules that are named.
 
-    return survey_of(poll_of(logdirs), plan, now)
+    With a ``config`` by its own rules if none are named, and with its labels, pins and teams: as
+    the service would. With ``tbparse`` by its reader, as a second opinion on ours.
+    """
+    from watcher.source.logdir import read_once
+
+    loaded = load_config(config) if config else None
+    logdirs = logdirs or [Path(root.path) for root in loaded.roots] if loaded else logdirs
+    if not logdirs:
+        raise WatcherError("name a log directory, or the service's config: -c config.toml")
+    plan = Plan(load_packs(packs_of(rules))) if rules or not loaded else plan_of(loaded, 0)
+    if tbparse:
+        from watcher.source.oracle import poll_of
+
+        poll = poll_of(logdirs)
+    else:
+        poll = read_once(logdirs)
+    if loaded:
+        plan = replace(plan_of(loaded, 0), rules=plan.rules)
+        batches = tuple(replace(b, run=loaded.under_root(b.run)) for b in poll.batches)
+        poll = replace(poll, batches=batches)
+    return survey_of(poll, plan, now)
 
 
 # -------------------------------------------------------------------- scan
 
 
 def health(found: Survey) -> Iterator[str]:
-    """Say, a line a path, what could not be read wholly."""
+    """Say, a line each, what could not be read wholly, and which rules had nothing to look at."""
     for one in found.ailments:
         yield f"{one.path}: {one.health.value}: {one.detail}"
+    for rule in found.blind:
+        wanted = ", ".join(f"{name}={clean(glob)}" for name, glob in rule.match.items())
+        yield f"{rule.alert} looks at no run here: it is for {wanted}; labels come from -c config"
 
 
 def as_jsonl(found: Survey) -> Iterator[str]:
@@ -118,7 +142,7 @@ def explained(found: Survey, only: str | None) -> Iterator[str]:
         raise WatcherError("no scalars here; name a run's directory that holds event files")
     names = {bound.subject.rule.alert for run in found.runs for bound in run.bounds}
     if only is not None and only not in names:
-        these = ", ".join(sorted(names))
+        these = ", ".join(sorted(names)) or "none"
         raise WatcherError(f"no rule {only} looks at this run; these do: {these}")
     for run in found.runs:
         yield from _explained_run(run, only)
@@ -243,8 +267,6 @@ def _save(frame: pd.DataFrame, output: Path) -> None:
 
 def problems(config: Path | None, packs: Sequence[Path]) -> tuple[list[Problem], str]:
     """Return everything wrong with a config and packs, and what was checked."""
-    from watcher.config import check_environment, load_config
-
     found: list[Problem] = []
     checked: list[str] = []
     if config is not None:
@@ -257,11 +279,10 @@ def problems(config: Path | None, packs: Sequence[Path]) -> tuple[list[Problem],
         except InvalidInput as error:
             found += error.problems
     if packs or config is None:
-        paths = pack_files(packs or None)
-        checked.append(f"{len(paths)} rule packs")
-        for path in paths:
-            try:
-                load_pack(path)
-            except InvalidInput as error:
-                found += error.problems
+        chosen = packs_of(packs)
+        try:
+            load_packs(chosen)
+        except InvalidInput as error:
+            found += error.problems
+        checked.append(_many(len(pack_files(chosen)), "rule pack"))
     return sorted(set(found)), " and ".join(checked)

@@ -14,7 +14,7 @@ from collections.abc import Collection, Container, Iterable, Iterator, Mapping, 
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
-from watcher.alerts import loudness
+from watcher.alerts import loudness, team_of
 from watcher.model import Alert, AlertState, Notice, RunKey, Severity, Transition, WallTime
 from watcher.muting import ALWAYS, Hours
 from watcher.precedence import SILENCES
@@ -36,8 +36,6 @@ _CLOSING = {
     AlertState.ENDED: ENDED,
     AlertState.SUPERSEDED: SUPERSEDED,
 }
-
-_SHAPES = ("overfitting", "plateau", "underfitting", "oscillation", "slow_learning")
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +212,7 @@ def labels(alert: Alert) -> dict[str, str]:
         "subject": slot.subject,
         "alert": alert.alert,
         "detector": alert.detector,
-        "team": alert.team or alert.labels.get("team", ""),  # the rule's, else the run's path
+        "team": team_of(alert),
         "rule_team": alert.team,
         "severity": alert.severity.value,
     }

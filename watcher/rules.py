@@ -106,22 +106,28 @@ def default_rules() -> tuple[Rule, ...]:
 
 def load_packs(paths: Sequence[Path] | None, *, team: str = "") -> tuple[Rule, ...]:
     """Return the rules of all packs under ``paths``; InvalidInput with all that is wrong."""
+    return tuple(rule for pack in read_packs(paths, team=team) for rule in pack.rules)
+
+
+def read_packs(paths: Sequence[Path] | None, *, team: str = "") -> list[Pack]:
+    """Return all packs under ``paths``; InvalidInput with all that is wrong in any of them."""
+    packs: list[Pack] = []
     rules: dict[str, Rule] = {}
     problems: list[Problem] = []
     for path in pack_files(paths):
         try:
-            pack = load_pack(path, team=team)
+            packs.append(load_pack(path, team=team))
         except InvalidInput as error:
             problems += error.problems
             continue
-        for rule in pack.rules:
+        for rule in packs[-1].rules:
             if (other := rules.setdefault(rule.id, rule)) is not rule:
                 file, _, line = rule.origin.rpartition(":")
                 message = f'alert "{rule.alert}" is also in {other.origin}; rename one'
                 problems.append(Problem(file, int(line), 0, message))
     if problems:
         raise InvalidInput(problems)
-    return tuple(rules.values())
+    return packs
 
 
 def load_pack(path: Path, *, team: str = "") -> Pack:

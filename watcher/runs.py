@@ -89,10 +89,9 @@ def _plain(name: str) -> str:
     return re.sub(r"[^\w.-]", "_", name)
 
 
-def label_names(template: str) -> frozenset[str]:
-    """Return the names of the labels that a template gives."""
-    parts = _template(template) if template else ()
-    return frozenset(name for part in parts for name in part.groupindex)
+def label_names(template: str) -> list[str]:
+    """Return the names of the labels that a template gives, in order."""
+    return [match[1] for match in _PLACEHOLDER.finditer(template) if match[1]]
 
 
 def template_labels(template: str, run: str) -> dict[str, str]:

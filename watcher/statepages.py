@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from watcher.clock import SystemClock
-from watcher.config import Config, load_config
+from watcher.config import Config, alert_labels, load_config
 from watcher.database import in_use
-from watcher.errors import WatcherError
+from watcher.errors import InvalidInput, WatcherError
 from watcher.model import Alert, AlertState, RunState, WallTime
 from watcher.notify.message import as_json, clean, plain
 from watcher.pipeline import ROOT_RULE
+from watcher.places import did_you_mean
 from watcher.records import RunRow
 from watcher.routing import Silence, silenced
 from watcher.store import Store
@@ -43,8 +44,11 @@ def page(what: str, config: Path | None, *, as_json: bool) -> tuple[list[str], i
 
 
 def writable(config: Path | None) -> Store:
-    """Open the service's state to change it; the service may run meanwhile."""
-    return Store.open(_config(config).state_dir)
+    """Open the service's state to change it; the service may run meanwhile.
+
+    Where there is none it is not made: it would belong to whoever asks, and not to the service.
+    """
+    return Store.open(_config(config).state_dir, make=False)
 
 
 def _config(path: Path | None) -> Config:
@@ -56,8 +60,11 @@ def _config(path: Path | None) -> Config:
     return config
 
 
-def add_silence(store: Store, matchers: Sequence[str], span: str, by: str, comment: str) -> str:
+def add_silence(
+    config: Path | None, matchers: Sequence[str], span: str, by: str, comment: str
+) -> str:
     """Add a silence from now on and return a line about it. WatcherError if it is malformed."""
+    known = _labels(_config(config))
     wanted: dict[str, str] = {}
     for matcher in matchers:
         name, equals, glob = matcher.partition("=")
@@ -65,6 +72,8 @@ def add_silence(store: Store, matchers: Sequence[str], span: str, by: str, comme
             raise WatcherError(f'"{matcher}" is no matcher; write name=glob, as run=vision/*')
         if name in wanted:
             raise WatcherError(f"{name} is named twice; all matchers of a silence must hold")
+        if known and name not in known:
+            raise WatcherError(f'no alert has the label "{name}"{did_you_mean(name, known)}')
         wanted[name] = glob
     try:
         seconds = duration(span)
@@ -74,10 +83,19 @@ def add_silence(store: Store, matchers: Sequence[str], span: str, by: str, comme
         raise WatcherError("--for: must be more than nothing")
     now = SystemClock().now()
     made = Silence(secrets.token_hex(4), wanted, now, now + seconds, by, comment)
-    store.add_silence(made)
-    firing = [a for a in store.list_alerts(AlertState.FIRING) if not a.shadow]
+    with writable(config) as store:
+        store.add_silence(made)
+        firing = [a for a in store.list_alerts(AlertState.FIRING) if not a.shadow]
     quiet = sum(silenced(alert, [made], now) is not None for alert in firing)
     return f"silence {_silence_line(made)}; it matches {quiet} of the {len(firing)} that fire now"
+
+
+def _labels(config: Config) -> frozenset[str]:
+    """Return the names of the labels an alert may have; none if a pack cannot be read now."""
+    try:
+        return alert_labels(config, config.load_rules())
+    except InvalidInput:
+        return frozenset()
 
 
 def _silences(store: Store, wanted_json: bool) -> list[str]:

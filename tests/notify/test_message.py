@@ -66,6 +66,14 @@ def test_placeholders_are_filled_and_nothing_else_is_evaluated() -> None:
 def test_the_rules_summary_stands_before_the_reason() -> None:
     alert = an_alert(annotations={"summary": "{run} is broken since {step}"})
     assert summary(alert) == "vision/resnet50 is broken since 800"
+    assert plain(alert).endswith(f": vision/resnet50 is broken since 800: {alert.reason}")
+    full = an_alert(annotations={"summary": "{run}: {reason}"})
+    assert plain(full).endswith(f": {summary(full)}")
+
+
+def test_the_team_is_the_rules_else_the_one_that_the_path_names() -> None:
+    assert fill("{team}", an_alert(team="nlp", labels={"team": "vision"})) == "nlp"
+    assert fill("{team}", an_alert(team="", labels={"team": "vision"})) == "vision"
 
 
 def test_json_has_the_documented_fields_and_is_valid_whatever_the_numbers() -> None:

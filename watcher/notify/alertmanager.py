@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from watcher.alerts import team_of
 from watcher.model import Alert, Notice, Severity, WallTime
 from watcher.notify.base import Receipt
 from watcher.notify.http import check_address, post
@@ -114,7 +115,7 @@ def labels(alert: Alert, severity: str) -> dict[str, str]:
         "attempt": str(alert.attempt),
         "subject": alert.slot.subject,
         "detector": alert.detector,
-        "team": alert.team or alert.labels.get("team", ""),
+        "team": team_of(alert),
         "rule": alert.slot.rule,
         "onset_step": "" if alert.onset_step is None else str(alert.onset_step),
     }

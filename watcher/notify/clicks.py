@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from watcher.advice import advice
+from watcher.alerts import team_of
 from watcher.model import Alert, Notice, WallTime
 from watcher.notify.message import Block, clip, date, escape, place, plain
 from watcher.routing import Deed, Silence
@@ -148,7 +149,7 @@ def respond(
 def _closed_to(user: str, alerts: tuple[Alert, ...], members: Mapping[str, frozenset[str]]) -> str:
     """Name the team whose alert this is and which did not name ``user``; "" if there is none."""
     for alert in alerts:
-        team = alert.team or alert.labels.get("team", "")
+        team = team_of(alert)
         if members.get(team) and user not in members[team]:
             return team
     return ""

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from watcher.advice import advice
+from watcher.alerts import team_of
 from watcher.model import Alert, AlertState, Notice, Severity
 from watcher.routing import FIRST, LOUDER, REPEAT
 
@@ -122,6 +123,12 @@ def summary(alert: Alert) -> str:
     return clip(fill(template, alert) if template else alert.reason, _REASON_LIMIT)
 
 
+def _said(alert: Alert) -> str:
+    """Return the summary, and the detector's reason too unless it is part of it."""
+    said, reason = summary(alert), clip(alert.reason, _REASON_LIMIT)
+    return said if reason in said else f"{said}: {reason}"
+
+
 def fill(template: str, alert: Alert) -> str:
     """Fill ``{run}``, ``{tag}``, ``{step}``, ... in a template of a rule; labels count too."""
     known: dict[str, str] = {
@@ -131,7 +138,7 @@ def fill(template: str, alert: Alert) -> str:
         "attempt": str(alert.attempt),
         "alert": alert.alert,
         "detector": alert.detector,
-        "team": alert.team,
+        "team": team_of(alert),
         "severity": alert.severity.value,
         "tag": next(iter(alert.inputs.values()), ""),
         "step": _text(alert.onset_step),
@@ -201,7 +208,7 @@ def plain(alert: Alert) -> str:
     """Return an alert as one line without control characters."""
     name = clip(alert.alert, _NAME_LIMIT)
     parts = [word(alert).upper(), place(alert), name, subject(alert), steps(alert)]
-    said = clip(alert.reason, _REASON_LIMIT) or summary(alert)
+    said = _said(alert)
     return "  ".join(filter(None, parts)) + (f": {said}" if said else "")
 
 
@@ -412,7 +419,7 @@ def _fields(alert: Alert) -> list[str]:
 
 def _small_print(alert: Alert) -> list[Block]:
     tags = ", ".join(dict.fromkeys(alert.inputs.values()))
-    said = " · ".join(clip(part, 200) for part in (tags, alert.root, alert.team) if part)
+    said = " · ".join(clip(part, 200) for part in (tags, alert.root, team_of(alert)) if part)
     elements = [_plain(said)] if said else []
     if address := runbook(alert):
         elements.append(_mrkdwn(f"<{address.replace('&', '&amp;')}|Runbook>"))

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from watcher.alerts import loudness
+from watcher.alerts import loudness, team_of
 from watcher.model import Alert, Notice, Severity
 from watcher.notify.base import Progress, Receipt
 from watcher.notify.http import check_address, post
@@ -106,7 +106,7 @@ def _one(alert: Alert) -> dict[str, Any]:
         "severity": _SEVERITIES[alert.severity],
         "timestamp": rfc3339(alert.active_at if alert.fired_at is None else alert.fired_at),
         "component": clip(next(iter(alert.inputs.values()), ""), _FIELD_LIMIT),
-        "group": clip(alert.team or alert.labels.get("team", "") or alert.root, _FIELD_LIMIT),
+        "group": clip(team_of(alert) or alert.root, _FIELD_LIMIT),
         "class": clip(alert.detector, _FIELD_LIMIT),
         "custom_details": details(alert),
     }
