@@ -243,7 +243,7 @@ def test_a_closed_database_leaves_the_rest_of_the_page(house: House) -> None:
 
 
 def test_health_is_ok_until_a_job_is_silent_for_too_long(house: House) -> None:
-    house.wait(lambda: "sender" in house.service._alive)
+    house.wait(lambda: "sender to console" in house.service._alive)
     answer = house.ask("/healthz")
     assert (answer.code, answer.body) == (200, "ok\n")
     house.service._alive["scheduler"] = time.monotonic() - 100.0
@@ -255,18 +255,42 @@ def test_health_is_ok_until_a_job_is_silent_for_too_long(house: House) -> None:
 
 def test_a_job_that_only_ever_fails_is_not_well(house: House) -> None:
     house.service._alive.clear()
-    error = JobExecutionEvent(EVENT_JOB_ERROR, "poll /logs", "default", None)
+    error = JobExecutionEvent(EVENT_JOB_ERROR, f"poll {house.logs}", "default", None)
     house.service._note(error)
     assert house.ask("/healthz").code == 200
-    house.service._alive["evaluator"] -= 1000.0
+    house.service._alive[f"evaluator of {house.logs}"] -= 1000.0
     house.service._note(error)
     assert house.ask("/healthz").code == 503
     assert house.value("watcher_job_troubles_total", task="poll", kind="error") == 2
 
 
+def test_one_sender_that_hangs_is_not_hidden_by_another(tmp_path: Path, stack: ExitStack) -> None:
+    more = '[receivers.other]\ntype = "console"\n[receivers.plain]\ntype = "console"\n'
+    house = House(tmp_path, stack, f'{more}[route]\nreceiver = "other"\n')
+    entered, leave = threading.Event(), threading.Event()
+    stack.callback(leave.set)
+
+    class Hangs:
+        def send(self, *_: object) -> dict[str, str]:
+            entered.set()
+            leave.wait()
+            return {}
+
+    service = house.service = stack.enter_context(ready(house.config))
+    service._notifiers["other"] = Hangs()
+    stack.enter_context(service.running())
+    stack.callback(leave.set)
+    house.wait(entered.is_set)
+    service._alive["sender to other"] -= 1000.0  # as if it had been that long
+    answer = house.ask("/healthz")
+    assert answer.code == 503
+    assert "no sign of life from the sender to other for 10" in answer.body
+    assert "plain" not in answer.body
+
+
 def test_a_hung_mount_is_shown_and_is_no_reason_to_be_restarted(house: House) -> None:
     house.root.polling_since = time.monotonic() - 300.0
-    house.service._alive["evaluator"] = time.monotonic() - 300.0
+    house.service._alive[f"evaluator of {house.logs}"] = time.monotonic() - 300.0
     house.service._housekeep()
     answer = house.ask("/healthz")
     assert answer.code == 200

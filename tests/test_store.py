@@ -178,6 +178,31 @@ def test_a_spoilt_record_is_left_out_and_stops_nothing(
     assert "unreadable" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("table", "spoil"),
+    [("runs", "judged = '{'"), ("heard", "severity = '?'"), ("silences", "matchers = '['")],
+)
+def test_a_spoilt_row_of_any_table_stops_no_start(tmp_path: Path, table: str, spoil: str) -> None:
+    alert = an_alert()
+    heard = {("slack", alert.fingerprint): Heard(Severity.CRITICAL, NOW, "group", 2)}
+    rows = [RunRow(RunKey("/logs", name), RunState.RUNNING, 0, NOW, NOW) for name in "ab"]
+    with Store.open(tmp_path) as store:
+        store.commit(changes(alert, heard=heard, runs=tuple(rows), notices=(a_notice(id="1"),)))
+        store.add_silence(Silence("s1", {"run": "a"}, NOW, NOW + 60))
+    with sqlite3.connect(tmp_path / DATABASE) as db:
+        db.execute(f"UPDATE {table} SET {spoil} WHERE rowid = 1")
+        db.execute("UPDATE notices SET alerts = '[1]'")
+    db.close()
+    with Store.open(tmp_path) as store:
+        saved = store.load()
+        assert (len(saved.runs), len(saved.heard), len(saved.silences)) == (
+            2 - (table == "runs"),
+            1 - (table == "heard"),
+            1 - (table == "silences"),
+        )
+        assert store.told("1") is None
+
+
 def test_what_a_later_version_added_to_an_alert_is_left_out(tmp_path: Path) -> None:
     with Store.open(tmp_path) as store:
         store.commit(changes(an_alert()))

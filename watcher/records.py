@@ -167,5 +167,27 @@ def load_chartless(row: Row) -> Owed:
     return Owed(notice, doubtful=False, thread=receipt, shown=shown)
 
 
+def load_run(row: Row) -> RunRow:
+    return RunRow(
+        RunKey(**json.loads(row["run"])),
+        RunState(row["state"]),
+        row["attempt"],
+        row["first_seen"],
+        row["last_seen"],
+        json.loads(row["judged"]),
+    )
+
+
+def load_silence(row: Row) -> Silence:
+    return Silence(
+        row["id"],
+        json.loads(row["matchers"]),
+        row["starts_at"],
+        row["ends_at"],
+        row["created_by"],
+        row["comment"],
+    )
+
+
 def load_heard(row: Row) -> Heard:
     return Heard(Severity(row["severity"]), row["at"], row["group_key"], row["repeats"])

@@ -51,6 +51,7 @@ _CLICK = 2.5  # seconds that a click may take: after three Slack says that it fa
 _SEND_EVERY = 1.0  # seconds between looks at the outbox: a look is one indexed query
 _HOUSEKEEPING = 5.0  # seconds between signs of life and looks at the files of config and rules
 _LATE = 60.0  # seconds without a sign of life after which systemd is told nothing good
+_SENDING = 300.0  # seconds that one message with its picture may take, each answer in time
 _MOMENT = 3.0  # seconds that a poll under way is given at shutdown
 _LISTEN = 0.3  # seconds between looks at what signals noted
 _PRUNE_EVERY = 6 * 3600.0
@@ -66,7 +67,8 @@ _FIXED = (
     "listen",
     "heartbeat",
 )
-_SIGNS = {"poll": "evaluator", "send": "sender", "housekeeping": "scheduler"}
+# who gives signs of life, by what a job is called: one each, or the others would hide who hangs
+_SIGNS = {"poll": "evaluator of {}", "send": "sender to {}", "housekeeping": "scheduler"}
 _FIRST_BEAT = 60.0  # seconds that a start must last: a service that starts for ever is not well
 
 
@@ -132,7 +134,12 @@ class Service:
 
     def _start(self) -> None:
         # what hangs at its very first call is late like any other
-        self._alive.update(dict.fromkeys(_SIGNS.values(), self._clock.monotonic()))
+        for job in (
+            "housekeeping",
+            *(f"poll {path}" for path in self.engine.roots),
+            *(f"send {name}" for name in self._notifiers),
+        ):
+            self._sign(job)
         add = self._scheduler.add_job
         for path in self.engine.roots:
             add(
@@ -192,11 +199,20 @@ class Service:
             except StoreError as error:  # kept in memory; the next tick tries again
                 log.error("tick not committed, trying again at the next error=%r", str(error))
                 behind = False
-            self._alive["evaluator"] = self._clock.monotonic()
+            self._sign(f"poll {path}")
+
+    def _sign(self, job: str) -> None:
+        """Note a sign of life of what does this job."""
+        self._alive[_part(job)] = self._clock.monotonic()
 
     def _send(self, name: str, notifier: Notifier) -> None:
         self._wake[name].wait(0.8 * _SEND_EVERY)
         self._wake[name].clear()
+
+        def stop() -> bool:  # it is asked before each message
+            self._sign(f"send {name}")
+            return self.stopping.is_set()
+
         try:
             done = deliver(
                 self._store,
@@ -206,7 +222,7 @@ class Service:
                 self._random,
                 charts=self.engine.chart,
                 fallback=self.config.receivers[name].fallback or None,
-                stop=self.stopping.is_set,
+                stop=stop,
             )
             told = zip(OUTCOMES, (done.sent, done.retried_later, done.dead), strict=True)
             self._outcomes[name].update(dict(told))
@@ -220,7 +236,7 @@ class Service:
                 )
         except StoreError as error:
             log.error("outbox not readable, trying again receiver=%s error=%r", name, str(error))
-        self._alive["sender"] = self._clock.monotonic()
+        self._sign(f"send {name}")
 
     def _listen(self) -> None:
         """See that buttons are heard. Without a connection alerts go out all the same."""
@@ -265,7 +281,7 @@ class Service:
             self._heartbeat.begin()
 
     def _housekeep(self) -> None:
-        self._alive["scheduler"] = self._clock.monotonic()
+        self._sign("housekeeping")
         if not self._store.in_place():
             self.lost = (
                 f"{self.config.state_dir}: the state was removed or replaced while it was in use;"
@@ -307,7 +323,7 @@ class Service:
         self.trouble[task, kind] += 1
         if kind == "error":
             if task in _SIGNS:  # one that only ever fails is silent from its first failure on
-                self._alive.setdefault(_SIGNS[task], self._clock.monotonic())
+                self._alive.setdefault(_part(event.job_id), self._clock.monotonic())
             log.error("job failed id=%s", event.job_id, exc_info=event.exception)
         else:
             log.debug("job skipped id=%s why=%s", event.job_id, kind)
@@ -370,10 +386,11 @@ class Service:
         A hung mount is no reason to be restarted: then only its own poll is late.
         """
         now = self._clock.monotonic()
-        polling = [r.polling_since for r in self.engine.roots.values() if r.polling_since]
-        due = {"scheduler": _LATE, "sender": _LATE + 30.0}
-        if not polling:
-            due["evaluator"] = _LATE + 2 * self.config.poll_interval
+        due = {_part("housekeeping"): _LATE}
+        due |= {_part(f"send {name}"): _LATE + _SENDING for name in self._notifiers}
+        for path, root in self.engine.roots.items():
+            if not root.polling_since:
+                due[_part(f"poll {path}")] = _LATE + 2 * self.config.poll_interval
         silent = {who: now - self._alive.get(who, now) for who in due}
         late = [f"{who} for {s:.0f} s" for who, s in silent.items() if s >= due[who]]
         return f"no sign of life from the {', '.join(late)}" if late else ""
@@ -514,6 +531,12 @@ def _utcnow(clock: Clock, later: float = 0.0) -> object:
     from datetime import UTC, datetime
 
     return datetime.fromtimestamp(clock.now() + later, UTC)
+
+
+def _part(job: str) -> str:
+    """Name who does a job, as people are told of it."""
+    task, _, what = job.partition(" ")
+    return printable(_SIGNS[task].format(what))
 
 
 def _mtimes(config: Config, path: Path | None) -> dict[str, float]:

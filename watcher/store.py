@@ -40,9 +40,11 @@ from watcher.records import (
     load_heard,
     load_notice,
     load_owed,
+    load_run,
+    load_silence,
     printable,
 )
-from watcher.routing import Deed, Heard, Silence
+from watcher.routing import Deed, Heard, HeardKey, Silence
 
 __all__ = [
     "DATABASE",
@@ -82,7 +84,7 @@ class Store(Database):
         tick = self._rows("SELECT at FROM ticks")
         return Saved(
             alerts=alerts,
-            heard={(r["receiver"], r["fingerprint"]): load_heard(r) for r in self._all("heard")},
+            heard=dict(self._read(_all("heard"), (), _heard_of)),
             runs=runs,
             silences=self.list_silences(),
             tick_at=tick[0]["at"] if tick else None,
@@ -104,9 +106,6 @@ class Store(Database):
                 log.error("record left out, it is unreadable error=%r in=%r", error, sql)
                 spoilt(row, f"its record is unreadable: {error!r}")
         return found
-
-    def _all(self, table: str) -> list[sqlite3.Row]:
-        return self._rows(f"SELECT * FROM {table} ORDER BY rowid")
 
     def commit(self, changes: Changes) -> None:
         """Write one tick in one transaction. Writing the same tick twice changes nothing more.
@@ -356,17 +355,7 @@ class Store(Database):
 
     def list_runs(self) -> list[RunRow]:
         """Return the run index."""
-        return [
-            RunRow(
-                RunKey(**json.loads(r["run"])),
-                RunState(r["state"]),
-                r["attempt"],
-                r["first_seen"],
-                r["last_seen"],
-                json.loads(r["judged"]),
-            )
-            for r in self._all("runs")
-        ]
+        return self._read(_all("runs"), (), load_run)
 
     def list_dead(self, limit: int = 100) -> list[tuple[Notice, str]]:
         """Return the newest dead letters, each with the reason it was given up."""
@@ -379,7 +368,7 @@ class Store(Database):
             r["name"]: Delivery(
                 r["name"], 0, 0, 0, r["failures"], r["paused_until"], r["error"], r["sent_at"]
             )
-            for r in self._all("receivers")
+            for r in self._rows(_all("receivers"))
         }
         sql = """SELECT receiver, sum(state IN ('queued', 'sending')) AS queued,
                  sum(state = 'sent') AS sent, sum(state = 'dead') AS dead
@@ -399,17 +388,7 @@ class Store(Database):
 
     def list_silences(self) -> tuple[Silence, ...]:
         """Return every silence on record, expired ones too."""
-        return tuple(
-            Silence(
-                r["id"],
-                json.loads(r["matchers"]),
-                r["starts_at"],
-                r["ends_at"],
-                r["created_by"],
-                r["comment"],
-            )
-            for r in self._all("silences")
-        )
+        return tuple(self._read(_all("silences"), (), load_silence))
 
     def add_silence(self, silence: Silence) -> None:
         """Add a silence, or replace the one with its id."""
@@ -426,17 +405,17 @@ class Store(Database):
 
     def told(self, notice_id: str) -> Notice | None:
         """Return a notice with its alerts as they are now, None if it is not on record."""
-        rows = self._rows("SELECT * FROM notices WHERE id = ?", (notice_id,))
-        if not rows:
+        sql = "SELECT * FROM notices WHERE id = ?"
+        found = self._read(sql, (notice_id,), load_notice)
+        if not found:
             return None
-        notice = load_notice(rows[0])
+        (notice,) = found
         now = [self._as_it_is(alert) for alert in notice.alerts]
         return replace(notice, alerts=tuple(now))
 
     def _as_it_is(self, alert: Alert) -> Alert:
         sql = "SELECT body FROM alerts WHERE fingerprint = ?"
-        rows = self._rows(sql, (alert.fingerprint,))
-        return load_alert(json.loads(rows[0]["body"])) if rows else alert
+        return next(iter(self._read(sql, (alert.fingerprint,), _alert_of)), alert)
 
     def act(self, deed: Deed, now: WallTime) -> None:
         """Do what a button asks for, in one transaction. The same deed twice is done once."""
@@ -451,7 +430,7 @@ class Store(Database):
 
     def list_acknowledged(self) -> frozenset[str]:
         """Return the fingerprints of the alerts that somebody has taken note of."""
-        return frozenset(row["fingerprint"] for row in self._all("acknowledged"))
+        return frozenset(row["fingerprint"] for row in self._rows(_all("acknowledged")))
 
 
 def _queue(db: sqlite3.Connection, notices: Iterable[Notice]) -> None:
@@ -524,6 +503,14 @@ def _chart_at(db: sqlite3.Connection, notice: Notice, at: WallTime | None) -> No
         " WHERE receiver = ? AND group_key = ?",
         (at, notice.receiver, notice.group_key),
     )
+
+
+def _all(table: str) -> str:
+    return f"SELECT * FROM {table} ORDER BY rowid"
+
+
+def _heard_of(row: sqlite3.Row) -> tuple[HeardKey, Heard]:
+    return (row["receiver"], row["fingerprint"]), load_heard(row)
 
 
 def _alert_of(row: sqlite3.Row) -> Alert:
