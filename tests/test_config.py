@@ -17,6 +17,7 @@ from watcher.config import (
     parse_config,
 )
 from watcher.configtext import LISTEN
+from watcher.doctor import examine
 from watcher.errors import InvalidInput, WatcherError
 from watcher.model import Better, Role, Severity
 from watcher.receivers import Secret
@@ -213,6 +214,26 @@ receiver = "m"
     assert f"receiver a: {tmp_path}/urls: secret cannot be read: there is no such file" in said
     assert "add LoadCredential=urls:PATH to the unit" in said
     assert "receiver a: apprise is not installed; run pip install 'tb-watcher[apprise]'" in said
+
+
+def test_what_only_systemd_hands_over_is_no_problem_of_a_check_by_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    text = """
+roots = [{path = "."}]
+[heartbeat]
+url_credential = "beat"
+[receivers.a]
+type = "slack"
+channel = "#a"
+token_credential = "slack-token"
+"""
+    config = parse_config(text, tmp_path / "c.toml")
+    assert check_environment(config) == []
+    said = {f.said for f in examine(config, 0.0) if "credential" in f.said and f.good}
+    assert len(said) == 2
+    assert all("handed over by systemd, not looked at here" in one for one in said)
 
 
 def test_secrets_come_from_safe_files_and_credentials(

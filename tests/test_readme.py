@@ -7,11 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from tests.detectors.curves import window_of
 from tests.logs import write_run
 from watcher import detectors
 from watcher.config import parse_config
+from watcher.detectors import Inputs, RunFacts
+from watcher.model import Status
 from watcher.rules import parse_pack
 from watcher.ruletest import run_tests
 
@@ -50,7 +54,16 @@ def test_its_library_calls_run(tmp_path, monkeypatch, capsys):
 def test_its_detector_is_one(monkeypatch):
     monkeypatch.setattr(detectors, "_registry", dict(detectors.detectors()))
     exec(compile(snippets("python")[1], "README.md", "exec"), {"__name__": __name__})
-    assert "flatline" in detectors.detectors()
+    kind = detectors.detectors()["flatline"]
+
+    def says(*values):
+        inputs = Inputs({"value": window_of(values)}, RunFacts(points=len(values)))
+        return kind.detect(inputs, kind.params(), 0.0).status
+
+    falls = np.linspace(2.0, 1.0, 60)
+    assert says(*falls, np.nan) is Status.OK
+    assert says(*falls[:20]) is Status.UNKNOWN
+    assert says(*falls, *[1.0] * 50, np.nan) is Status.BREACH
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -45,11 +45,21 @@ def survey(logdirs: Sequence[AnyPath], plan: Plan, now: WallTime | None = None) 
     return survey_of(poll, plan, now)
 
 
-def survey_of(poll: Poll, plan: Plan, now: WallTime | None = None) -> Survey:
-    """Replay the runs of one poll of everything there is."""
+def survey_of(
+    poll: Poll,
+    plan: Plan,
+    now: WallTime | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Survey:
+    """Replay the runs of one poll of everything there is.
+
+    ``progress`` hears how many runs are judged, and how many there are.
+    """
     alerts: list[Alert] = []
     runs: list[Watched] = []
-    for _, batches in sorted(replay.by_run(poll.batches, plan).items()):
+    by_run = replay.by_run(poll.batches, plan)
+    for number, (_, batches) in enumerate(sorted(by_run.items())):
+        progress(number, len(by_run))
         found, state = replay.findings(batches, plan, until=now)
         alerts += [a for a in found if not a.shadow]
         runs += state.runs.values()

@@ -553,6 +553,8 @@ def _root_trouble(root: Root) -> str:
 
 
 def _secret_trouble(receiver: str, secret: Secret) -> str:
+    if secret.elsewhere:
+        return ""
     try:
         secret.read()
     except WatcherError as error:
@@ -561,6 +563,8 @@ def _secret_trouble(receiver: str, secret: Secret) -> str:
 
 
 def _heartbeat_trouble(heartbeat: Heartbeat) -> str:
+    if heartbeat.url.elsewhere:
+        return ""
     try:
         check_address(heartbeat.url.read(), private=True)
     except WatcherError as error:

@@ -16,7 +16,7 @@ from pathlib import Path
 from watcher.config import Config, Root
 from watcher.errors import WatcherError
 from watcher.model import WallTime
-from watcher.receivers import Receiver
+from watcher.receivers import Receiver, Secret
 
 _SKEW = 60.0  # seconds that an event file may be ahead of our clock
 _LOW = 1 << 30  # bytes left on the state's disk that are worth a warning
@@ -43,12 +43,8 @@ def examine(config: Config | None, now: WallTime) -> Iterator[Finding]:
     for receiver in config.receivers.values():
         yield from _receiver(receiver)
     if config.heartbeat:
-        try:
-            config.heartbeat.url.read()
-        except WatcherError as error:
-            yield Finding(f"heartbeat: {error}", good=False)
-        else:
-            yield Finding(f"heartbeat: every {config.heartbeat.every:.0f} s, address readable")
+        every = f"every {config.heartbeat.every:.0f} s, address"
+        yield _secret("heartbeat", every, config.heartbeat.url)
 
 
 def _installation() -> Iterator[Finding]:
@@ -166,9 +162,15 @@ def _receiver(receiver: Receiver) -> Iterator[Finding]:
     if not receiver.secrets:
         yield Finding(f"receiver {receiver.name}: {receiver.type}, no secret")
     for name, secret in receiver.secrets.items():
-        try:
-            secret.read()
-        except WatcherError as error:
-            yield Finding(f"receiver {receiver.name}: {error}", good=False)
-        else:
-            yield Finding(f"receiver {receiver.name}: {receiver.type}, {name} readable")
+        yield _secret(f"receiver {receiver.name}", f"{receiver.type}, {name}", secret)
+
+
+def _secret(whose: str, what: str, secret: Secret) -> Finding:
+    if secret.elsewhere:
+        given = f'credential "{secret.credential}" is handed over by systemd, not looked at here'
+        return Finding(f"{whose}: {what}: {given}")
+    try:
+        secret.read()
+    except WatcherError as error:
+        return Finding(f"{whose}: {error}", good=False)
+    return Finding(f"{whose}: {what} readable")

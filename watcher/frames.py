@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,6 +22,7 @@ from watcher.source.scan import grouped
 if TYPE_CHECKING:
     import pandas as pd
 
+Progress = Callable[[int, int], None]
 Superseded = Literal["drop", "keep"]
 _HARMLESS = (Health.OK, Health.TRUNCATED, Health.CONCURRENT)
 
@@ -42,19 +43,23 @@ class Series:
 
 
 def read_scalars(
-    logdir: str | os.PathLike[str], *, superseded: Superseded = "drop"
+    logdir: str | os.PathLike[str],
+    *,
+    superseded: Superseded = "drop",
+    progress: Progress | None = None,
 ) -> pd.DataFrame:
     """Return every scalar point under ``logdir`` (a directory or one event file).
 
     Columns ``run, tag, step, wall_time, value``; ``run`` is the run directory relative to
     ``logdir``, ``.`` for itself. Rows are ordered by run, tag and order of recording.
     ``superseded="drop"`` leaves out what a resume or a new attempt took back, ``"keep"`` gives
-    all that is on disk. Broken records are skipped with one ``DamageWarning`` a file; raises
+    all that is on disk. ``progress(done, total)`` is called as run directories are read. Broken
+    records are skipped with one ``DamageWarning`` a file; raises
     ``LogdirError`` if there is no such log directory.
     """
     import pandas as pd
 
-    runs = [(run, points) for run, points in _runs(logdir, superseded) if len(points)]
+    runs = [(run, points) for run, points in _runs(logdir, superseded, progress) if len(points)]
     tags = sorted({tag for _, points in runs for tag in points.tags})
     codes = {tag: code for code, tag in enumerate(tags)}
     count = sum(len(points) for _, points in runs)
@@ -107,13 +112,16 @@ def wide(frame: pd.DataFrame) -> pd.DataFrame:
     return table.reset_index()
 
 
-def _runs(logdir: str | os.PathLike[str], superseded: Superseded) -> list[tuple[str, Columns]]:
+def _runs(
+    logdir: str | os.PathLike[str], superseded: Superseded, progress: Progress | None = None
+) -> list[tuple[str, Columns]]:
     """Return each run directory's points as recorded; runs in order. Warn of damage."""
     if superseded not in ("drop", "keep"):
         raise ValueError(f'superseded is "drop" or "keep", not {superseded!r}')
     found = []
     ailing: dict[str, list[Ailment]] = {}
-    for key, news, ailments in Logdir([logdir], ONE_SHOT).files(SystemClock().now()):
+    progress = progress or (lambda done, total: None)
+    for key, news, ailments in Logdir([logdir], ONE_SHOT).files(SystemClock().now(), progress):
         points = joined(n.points for n in news.values()) if superseded == "keep" else _last(news)
         found.append((key.run, points))
         for ailment in ailments:

@@ -23,17 +23,22 @@ class Secret:
     file: str = ""
     credential: str = ""
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether only a service that systemd starts is given it: by hand nobody can look."""
+        return bool(self.credential) and not os.environ.get("CREDENTIALS_DIRECTORY")
+
     def path(self) -> Path:
         """Return the file to read. WatcherError if systemd handed over no credentials."""
         if self.file:
             return Path(self.file)
-        directory = os.environ.get("CREDENTIALS_DIRECTORY", "")
-        if not directory:
+        if self.elsewhere:
+            given = f"LoadCredential={self.credential}:PATH"
             raise WatcherError(
-                f'credential "{self.credential}": not started by systemd; add LoadCredential='
-                f"{self.credential}:PATH to the unit, or name a file"
+                f'credential "{self.credential}": not started by systemd; add {given} to the '
+                f'unit, by hand put "systemd-run -P -p {given}" first, or name a file'
             )
-        return Path(directory) / self.credential
+        return Path(os.environ["CREDENTIALS_DIRECTORY"]) / self.credential
 
     def read(self) -> str:
         """Return the secret. WatcherError says what keeps it from being read, never what it is."""

@@ -20,6 +20,7 @@ from watcher.errors import InvalidInput, Problem, WatcherError
 from watcher.model import Role, WallTime
 from watcher.notify.message import as_json, clean, number, place, steps, subject
 from watcher.pipeline import Plan
+from watcher.progress import progress
 from watcher.rules import load_packs, pack_files, packs_dir
 from watcher.wiring import plan_of
 
@@ -66,7 +67,8 @@ def survey_of_logs(
         plan = replace(plan_of(loaded, 0), rules=plan.rules)
         batches = tuple(replace(b, run=loaded.under_root(b.run)) for b in poll.batches)
         poll = replace(poll, batches=batches)
-    return survey_of(poll, plan, now)
+    with progress("runs judged") as told:
+        return survey_of(poll, plan, now, told)
 
 
 # -------------------------------------------------------------------- scan
@@ -227,7 +229,9 @@ def table(
         _must_be_writable(output)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        frame = frames.read_scalars(logdir, superseded="keep" if superseded else "drop")
+        kept: frames.Superseded = "keep" if superseded else "drop"
+        with progress("directories read") as told:
+            frame = frames.read_scalars(logdir, superseded=kept, progress=told)
     for warning in caught:
         warn(str(warning.message))
     if wide:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -190,10 +190,13 @@ class Logdir:
                     # damage in what was read before was settled then
                     run.cursors[name] = Cursor(cursor.path, aged_size=cursor.offset)
 
-    def files(self, now: WallTime) -> Iterator[tuple[RunKey, dict[str, News], list[Ailment]]]:
+    def files(
+        self, now: WallTime, progress: Callable[[int, int], None] = lambda done, total: None
+    ) -> Iterator[tuple[RunKey, dict[str, News], list[Ailment]]]:
         """Read everything there is, a run directory at a time, without settling attempts.
 
-        The files of a directory come in order. Raises LogdirError if a root cannot be read.
+        The files of a directory come in order; ``progress`` hears how many directories of a root
+        are read, and how many there are. Raises LogdirError if a root cannot be read.
         """
         for root in self._roots.values():
             unlisted: list[Ailment] = []
@@ -209,9 +212,11 @@ class Logdir:
                 yield RunKey(root.path, "."), {}, unlisted
             runs = [root.runs[path] for path in sorted(root.runs)]
             visits = (_visit(run, list(run.cursors)) for run in runs)
-            for visit in made(visits, root.readers, now, self._options.corrupt_grace):
+            read = made(visits, root.readers, now, self._options.corrupt_grace)
+            for number, visit in enumerate(read, 1):
                 ailments = list[Ailment]()
                 news = self._brought(root, visit, now, ailments)
+                progress(number, len(runs))
                 yield root.runs[visit.run].key, news, ailments
 
     # ---------------------------------------------------------------- discovery
