@@ -101,6 +101,24 @@ def test_a_clock_that_is_set_makes_no_silence_longer_or_shorter(house, off):
     assert [state for _, state in house.told()] == ["firing"]
 
 
+def test_a_root_that_is_back_after_a_restart_is_told_as_back(house):
+    house.log.add(0, {"loss": 1.0})
+    house.poll()
+    away = house.logs.rename(house.logs.with_name("away"))
+    house.poll()
+    assert [state for _, state in house.told()] == ["firing"]
+    house.kill()
+    house.start()
+    house.poll()
+    assert house.told() == []
+    house.kill()
+    away.rename(house.logs)
+    house.start()
+    house.poll()
+    assert [state for _, state in house.told()] == ["resolved"]
+    assert house.store.list_alerts(AlertState.FIRING) == []
+
+
 @pytest.mark.parametrize("checkpoint", [True, False])
 def test_a_kill_and_restart_bring_no_second_alert_and_lose_none(house, checkpoint):
     for step in range(10):

@@ -124,15 +124,33 @@ class Config:
         ``min_silence`` holds for every rule that has such a parameter. InvalidInput with every
         problem of every pack.
         """
+        rules, refused = self.rules_after(())
+        if refused:
+            raise InvalidInput(
+                [problem for error in refused.values() for problem in error.problems]
+            )
+        return rules
+
+    def rules_after(
+        self, last: Sequence[Rule]
+    ) -> tuple[tuple[Rule, ...], dict[str, InvalidInput]]:
+        """Return the rules in force after those of ``last``, and what is wrong, by team.
+
+        A team whose packs are refused keeps what it had. InvalidInput if it is the operator's.
+        """
         rules: list[Rule] = []
-        problems: list[Problem] = []
+        refused: dict[str, InvalidInput] = {}
         for packs, team in self._pack_sets():
             try:
                 rules += load_packs(packs, team=team)
             except InvalidInput as error:
-                problems += error.problems
+                refused[team] = error
+                rules += [rule for rule in last if rule.team == team]
+        problems = list(refused.pop("").problems) if "" in refused else []
+        if problems:
+            problems += [one for error in refused.values() for one in error.problems]
         names = {rule.alert for rule in rules}
-        if not problems:
+        if not (problems or refused):
             file = str(self.path or "config")
             problems += [
                 Problem(file, 0, 0, f'rules.disable: no rule "{name}"{did_you_mean(name, names)}')
@@ -141,7 +159,7 @@ class Config:
             ]
         if problems:
             raise InvalidInput(problems)
-        return tuple(self._patient(r) for r in rules if r.alert not in self.disable)
+        return tuple(self._patient(r) for r in rules if r.alert not in self.disable), refused
 
     def rule_files(self) -> list[Path]:
         """Return the files and directories of rules whose change asks for a reload."""

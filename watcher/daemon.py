@@ -78,7 +78,7 @@ def _engine(config: Config, config_path: Path | None, store: Store, clock: Clock
     started = clock.now() if saved.tick_at is None else min(clock.now(), saved.tick_at)
     for root in roots:  # who names a directory on the command line means what is in it
         root.state.judge_from = -math.inf if config_path is None else started - config.catch_up
-    plan, deaf = plan_of(config, 0), config.no_resolved()
+    plan, deaf = plan_of(config, 0, last=()), config.no_resolved()
     return Engine(roots, plan, config.routes, store, clock, saved.heard, no_resolved=deaf)
 
 

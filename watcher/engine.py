@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from watcher import ownalerts
 from watcher.checkpoint import load_checkpoint, save_checkpoint
 from watcher.clock import Clock, Steps
 from watcher.errors import StoreError
@@ -202,9 +203,10 @@ class Engine:
     def _commit(self, root: Root, notices: tuple[Notice, ...], now: WallTime) -> None:
         heard = remember(notices, self._heard)
         held = {key: tuple(run.alerts.values()) for key, run in root.changed.items()}
-        for slot, alert in root.state.roots.items():  # a root's key is that of a run "." in it
+        for slot, alert in root.state.own.items():  # its key is that of a run "." in the root
             same = root.state.runs.get(slot.run)
-            held[slot.run] = (*(same.alerts.values() if same else ()), alert)
+            known = held.get(slot.run, tuple(same.alerts.values()) if same else ())
+            held[slot.run] = (*known, alert)
         self._store.commit(
             Changes(
                 tick_at=now,
@@ -280,7 +282,9 @@ def restore(
         kept.setdefault(part.path, []).append(part)
     found = []
     for path in roots:
-        state = State(known=_known(path, saved))
+        here = saved.alerts.get(RunKey(path, "."), ())
+        own = {alert.slot: alert for alert in here if alert.slot.rule in ownalerts.IDS}
+        state = State(root=path, own=own, known=_known(path, saved))
         source = sources[path]
         held = kept.pop(path, [])
         runs = {key: run for part in held for key, run in part.runs.items()}
@@ -310,11 +314,12 @@ def _with_checkpoint(said: Transition, state: State, saved: Mapping[str, str]) -
 
 
 def _known(root: str, saved: Saved) -> dict[RunKey, KnownRun]:
-    return {
-        key: KnownRun(row.attempt, row.judged, saved.alerts.get(key, ()), row.state)
-        for key, row in saved.runs.items()
-        if key.root == root
-    }
+    found = {}
+    for key, row in saved.runs.items():
+        if key.root == root:
+            mine = (a for a in saved.alerts.get(key, ()) if a.slot.rule not in ownalerts.IDS)
+            found[key] = KnownRun(row.attempt, row.judged, tuple(mine), row.state)
+    return found
 
 
 def _fits(runs: Mapping[RunKey, Watched], known: Mapping[RunKey, KnownRun]) -> bool:

@@ -30,7 +30,7 @@ from watcher.clock import Clock
 from watcher.engine import Engine, Root
 from watcher.errors import StoreError
 from watcher.model import AlertState, Health, RunState, Severity
-from watcher.pipeline import ROOT_RULE
+from watcher.ownalerts import OWN_RULES
 from watcher.records import Delivery, printable
 from watcher.source import scan
 from watcher.store import Store
@@ -244,7 +244,7 @@ class _Service(Collector):
         for root in self._engine.roots.values():
             runs = list(root.state.runs.values())
             held = [a for run in runs for a in list(run.alerts.values())]
-            for alert in (*held, *list(root.state.roots.values())):
+            for alert in (*held, *list(root.state.own.values())):
                 if alert.state is AlertState.FIRING:
                     firing[alert.severity.value, alert.shadow] += 1
         yield _gauge(
@@ -257,7 +257,7 @@ class _Service(Collector):
                 for shadow in (False, True)
             ],
         )
-        rules = [(r.id, r.mode == "shadow") for r in (*self._engine.plan.rules, ROOT_RULE)]
+        rules = [(r.id, r.mode == "shadow") for r in (*self._engine.plan.rules, *OWN_RULES)]
         steps = {(rule, s.value, shadow): 0 for rule, shadow in rules for s in AlertState}
         steps |= dict(self._engine.tally.transitions)
         yield _counter(

@@ -11,23 +11,18 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from watcher import alerts as life
-from watcher import judging
+from watcher import judging, ownalerts
 from watcher.evaluate import applies
 from watcher.judging import Moment
 from watcher.model import (
-    OK,
     Alert,
     Batch,
     Poll,
     Rule,
     RunKey,
     RunState,
-    Severity,
     Slot,
-    Status,
     Transition,
-    Verdict,
     WallTime,
 )
 from watcher.roles import Pin
@@ -36,15 +31,6 @@ from watcher.watched import IDLE, Member, Watched
 
 _GONE = 86400.0  # seconds that a removed run is held, in case its directory is only moved about
 _LATELY = 3600.0  # seconds in which a message about a run may still be on its way
-ROOT_RULE = Rule(
-    alert="RootUnreachable",
-    detector="unreachable",
-    inputs={},
-    params=None,
-    severity=Severity.CRITICAL,
-    annotations={"summary": "the watcher cannot read {root}: {reason}"},
-    origin="built in",
-)
 
 
 @dataclass(frozen=True)
@@ -54,7 +40,8 @@ class Plan:
     ``grants``: the roots a team's rules may look at; a team that is not named sees them all.
     ``labels`` gives a run's labels from its path. ``grouping`` per root, True where not named.
     ``version`` differs whenever rules or pins differ. ``ended_after``: seconds of silence after
-    which a run without a sign of completion has ended.
+    which a run without a sign of completion has ended. ``refused``: teams whose rules are not
+    taken, and why, by the root at which they are told.
     """
 
     rules: tuple[Rule, ...]
@@ -64,6 +51,7 @@ class Plan:
     grouping: Mapping[str, bool] = field(default_factory=dict)
     ended_after: float = 6 * 3600.0
     version: int = 0
+    refused: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def labels_for(self, run: RunKey) -> Mapping[str, str]:
         """Return the run's labels, from its path."""
@@ -91,23 +79,25 @@ class KnownRun:
 
 @dataclass(slots=True)
 class State:
-    """All that a tick moves on. ``known``: what the store remembers of runs not yet seen again;
-    ``pointless``: directories whose event files hold no point yet.
+    """All that a tick moves on.
 
-    ``judge_from``: points recorded before it are history (§3: catch-up).
+    ``known``: what the store remembers of runs not yet seen again. ``pointless``: directories
+    whose event files hold no point yet. ``own``: alerts that are about no run. ``judge_from``:
+    points recorded before it are history, and get one look, at their end.
     """
 
     runs: dict[RunKey, Watched] = field(default_factory=dict)
     places: dict[RunKey, tuple[RunKey, str]] = field(default_factory=dict)  # directory -> run
     pointless: set[RunKey] = field(default_factory=set)
-    roots: dict[Slot, Alert] = field(default_factory=dict)
+    root: str = ""  # where the watcher tells what is its own matter
+    own: dict[Slot, Alert] = field(default_factory=dict)
     known: dict[RunKey, KnownRun] = field(default_factory=dict)
     judge_from: WallTime = -math.inf
 
     def alerts(self) -> list[Alert]:
         """Every alert held, open or last closed of its slot."""
         held = [a for run in self.runs.values() for a in run.alerts.values()]
-        return [*held, *self.roots.values()]
+        return [*held, *self.own.values()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +137,10 @@ def tick(
             said += judging.absorb(run, batches, plan, moment)
         changed[key] = run
     said += _vanished(state, poll.batches, now, changed)
-    said += _roots(state, poll, plan, now)
+    own = ownalerts.of_roots(state.own, poll.unreachable)
+    own += ownalerts.of_rules(state.own, state.root, plan.refused.get(state.root, {}))
+    for one in own:
+        said += ownalerts.advance(state.own, one, plan.labels_for(one.slot.run), now)
     siblings = _siblings(state)
     for key, run in state.runs.items():
         if key.root in poll.unreachable:
@@ -312,33 +305,6 @@ def _vanished(
         if not run.members:
             said += judging.vanish(run, now)
             changed[key] = run
-    return said
-
-
-def _roots(state: State, poll: Poll, plan: Plan, now: WallTime) -> list[Transition]:
-    """One alert for a root that cannot be read, none for its runs."""
-    said: list[Transition] = []
-    slots = {slot.run.root: slot for slot in state.roots}
-    for root in {*poll.unreachable, *slots}:
-        slot = slots.get(root) or Slot(ROOT_RULE.id, RunKey(root, "."), 0, "")
-        why = poll.unreachable.get(root)
-        verdict = OK if why is None else Verdict(Status.BREACH, why, advice="unreachable")
-        look = life.Look(
-            rule=ROOT_RULE,
-            slot=slot,
-            now=now,
-            step=None,
-            points=0,
-            inputs={},
-            labels=plan.labels_for(slot.run),
-            severity=Severity.CRITICAL,
-        )
-        alert, steps = life.advance(state.roots.get(slot), verdict, look)
-        if alert is None:
-            state.roots.pop(slot, None)
-        else:
-            state.roots[slot] = alert
-        said += steps
     return said
 
 

@@ -39,6 +39,7 @@ from watcher.metrics import CONTENT_TYPE, OUTCOMES, Seen, exposition
 from watcher.notify.base import Notifier, SendError, Whispers
 from watcher.notify.clicks import Click, click_of, handle
 from watcher.notify.outbox import deliver
+from watcher.pipeline import Plan
 from watcher.records import printable
 from watcher.sdnotify import notify, watchdog_seconds
 from watcher.store import Store
@@ -88,7 +89,8 @@ class Service:
         self.engine = engine
         self.stopping = threading.Event()
         self.trouble: Counter[tuple[str, str]] = Counter()  # scheduler events, by job and kind
-        self.reloaded = True  # the files of config and rules are those in force
+        # the files of config and rules are those in force
+        self.reloaded = not log_refused(engine.plan)
         self._config_path = config_path
         self._store = store
         self._clock = clock
@@ -357,7 +359,7 @@ class Service:
         """Say whether what the files hold was taken; log why not."""
         try:
             fresh = load_config(self._config_path) if self._config_path else self.config
-            plan = plan_of(fresh, self.engine.plan.version + 1)
+            plan = plan_of(fresh, self.engine.plan.version + 1, self.engine.plan.rules)
         except InvalidInput as error:
             for problem in error.problems:
                 log.error("not reloaded, the last good rules stay problem=%s", problem)
@@ -374,7 +376,7 @@ class Service:
         log.info("reloaded rules=%d", len(plan.rules))
         if fresh.without_shipped:
             log.warning(WITHOUT_SHIPPED)
-        return True
+        return not log_refused(plan)
 
     def healthy(self) -> bool:
         """Whether scheduler, evaluator and senders gave a sign of life of late."""
@@ -531,6 +533,14 @@ def _utcnow(clock: Clock, later: float = 0.0) -> object:
     from datetime import UTC, datetime
 
     return datetime.fromtimestamp(clock.now() + later, UTC)
+
+
+def log_refused(plan: Plan) -> bool:
+    """Log which teams' rules are refused; say whether any are."""
+    said = [item for told in plan.refused.values() for item in told.items()]
+    for team, why in said:
+        log.error("rules refused, the last good ones stay team=%s problem=%s", team, why)
+    return bool(said)
 
 
 def _part(job: str) -> str:

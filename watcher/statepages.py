@@ -20,7 +20,7 @@ from watcher.database import in_use
 from watcher.errors import InvalidInput, WatcherError
 from watcher.model import Alert, AlertState, RunState, WallTime
 from watcher.notify.message import as_json, clean, plain
-from watcher.pipeline import ROOT_RULE
+from watcher.ownalerts import ROOT_RULE
 from watcher.places import did_you_mean
 from watcher.records import RunRow
 from watcher.routing import Silence, silenced

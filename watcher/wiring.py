@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from watcher.config import Config, Root
-from watcher.errors import WatcherError
-from watcher.model import RunKey
+from watcher.errors import InvalidInput, WatcherError
+from watcher.model import Rule, RunKey
 from watcher.notify.base import Notifier
 from watcher.notify.console import Console
 from watcher.notify.heartbeat import Heartbeat
@@ -30,21 +30,36 @@ if TYPE_CHECKING:
     from watcher.notify.socketmode import SocketMode
 
 
-def plan_of(config: Config, version: int) -> Plan:
-    """Return what every tick is asked; InvalidInput with every problem of every pack."""
+def plan_of(config: Config, version: int, last: Sequence[Rule] | None = None) -> Plan:
+    """Return what every tick is asked; InvalidInput with every problem of every pack.
+
+    With the rules that were in force ``last``, a team whose packs are refused keeps its own.
+    """
+    rules, refused = (config.load_rules(), {}) if last is None else config.rules_after(last)
 
     def labels(run: RunKey) -> Mapping[str, str]:
         return config.labels_for(run.root, run.run)
 
     return Plan(
-        rules=config.load_rules(),
+        rules=rules,
         pins=config.pins,
         grants=config.grants(),
         labels=labels,
         grouping={root.path: root.grouping for root in config.roots},
         ended_after=config.ended_after,
         version=version,
+        refused=_told_at(config, refused),
     )
+
+
+def _told_at(config: Config, refused: Mapping[str, InvalidInput]) -> dict[str, dict[str, str]]:
+    """Say what was refused, team by team, under the first root that each may look at."""
+    told: dict[str, dict[str, str]] = {}
+    for team, error in refused.items():
+        root = next(iter(config.teams[team].roots or [root.path for root in config.roots]))
+        first, more = error.problems[0], len(error.problems) - 1
+        told.setdefault(root, {})[team] = f"{first}{f', and {more} more' if more else ''}"
+    return told
 
 
 def source_options(root: Root) -> SourceOptions:

@@ -1,0 +1,125 @@
+"""Tests of teams that share a service: what one of them breaks is its own matter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from tests.logs import write_run
+from watcher.config import load_config
+from watcher.daemon import ready
+from watcher.errors import InvalidInput
+from watcher.service import Service
+
+CONFIG = """
+poll_interval = "60s"
+listen = ""
+state_dir = "state"
+[[roots]]
+path = "logs"
+labels = "{team}"
+[receivers.all]
+type = "console"
+[receivers.vision]
+type = "console"
+[receivers.nlp]
+type = "console"
+[teams.vision]
+packs = ["vision.yaml"]
+receivers = ["vision"]
+[teams.nlp]
+packs = ["nlp.yaml"]
+receivers = ["nlp"]
+[route]
+receiver = "all"
+"""
+PACK = "rules: [{alert: %s, expr: train_loss.last > %s}]\n"
+BROKEN = "rules: [{alert: VisionHigh, detector: nann}]\n"
+
+
+class Shared:
+    """A service for two teams, and what their receivers are owed."""
+
+    def __init__(self, tmp: Path) -> None:
+        self.tmp = tmp
+        write_run(tmp / "logs/a", {"train/loss": [9.0] * 20})
+        (tmp / "config.toml").write_text(CONFIG)
+        self.pack("vision", PACK % ("VisionHigh", 5))
+        self.pack("nlp", PACK % ("NlpHigh", 100))
+
+    def pack(self, team: str, text: str) -> None:
+        (self.tmp / f"{team}.yaml").write_text(text)
+
+    def begun(self) -> AbstractContextManager[Service]:
+        path = self.tmp / "config.toml"
+        return ready(load_config(path), path)
+
+    def told(self, service: Service, receiver: str) -> list[tuple[str, str]]:
+        """Look once, and return what a receiver is then owed."""
+        for root in service.engine.roots:
+            service.engine.poll(root)
+        said = []
+        now = service._clock.now()
+        while due := service._store.due(receiver, now):
+            for owed in due:
+                service._store.mark_sent(owed.notice, {}, owed.notice.alerts, now)
+                said += [(a.alert, a.state.value) for a in owed.notice.alerts]
+        return said
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Shared:
+    return Shared(tmp_path)
+
+
+@pytest.fixture
+def service(shared: Shared) -> Iterator[Service]:
+    with shared.begun() as service:
+        yield service
+
+
+def test_a_teams_broken_pack_leaves_its_last_good_one_in_force_and_the_others_alone(
+    shared: Shared, service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert shared.told(service, "vision") == [("VisionHigh", "firing")]
+    shared.pack("vision", BROKEN)
+    shared.pack("nlp", PACK % ("NlpHigh", 5))
+    service.reload()
+    assert not service.reloaded
+    assert shared.told(service, "vision") == [("RulesRefused", "firing")]
+    assert shared.told(service, "nlp") == [("NlpHigh", "firing")]  # its own change is in force
+    (refused,) = service.engine.roots[str(shared.tmp / "logs")].state.own.values()
+    assert "vision.yaml:1:" in refused.reason
+    assert "nann" in caplog.text
+    shared.pack("vision", PACK % ("VisionHigh", 5))
+    service.reload()
+    assert service.reloaded
+    assert shared.told(service, "vision") == [("RulesRefused", "resolved")]
+
+
+def test_a_start_with_one_broken_pack_goes_on_without_that_teams_rules(shared: Shared) -> None:
+    shared.pack("vision", BROKEN)
+    with shared.begun() as service:
+        assert [rule.alert for rule in service.engine.plan.rules if rule.team] == ["NlpHigh"]
+        assert shared.told(service, "vision") == [("RulesRefused", "firing")]
+    with shared.begun() as service:  # a restart knows that it was told
+        assert shared.told(service, "vision") == []
+        shared.pack("vision", PACK % ("VisionHigh", 100))
+        service.reload()
+        assert shared.told(service, "vision") == [("RulesRefused", "resolved")]
+
+
+def test_what_is_wrong_with_the_operators_own_packs_is_refused_whole(
+    shared: Shared, service: Service
+) -> None:
+    before = service.engine.plan
+    (shared.tmp / "mine.yaml").write_text(BROKEN)
+    (shared.tmp / "config.toml").write_text(f'{CONFIG}[rules]\npacks = ["mine.yaml"]\n')
+    service.reload()
+    assert not service.reloaded
+    assert service.engine.plan is before
+    with pytest.raises(InvalidInput, match="nann"):
+        load_config(shared.tmp / "config.toml").rules_after(())

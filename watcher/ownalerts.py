@@ -1,0 +1,98 @@
+"""What does the watcher say of itself? A root that cannot be read, a team's rules it refused.
+
+One alert each, that lives like any other; none of them is about a training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from watcher import alerts as life
+from watcher.model import (
+    OK,
+    Alert,
+    Rule,
+    RunKey,
+    Severity,
+    Slot,
+    Status,
+    Transition,
+    Verdict,
+    WallTime,
+)
+
+ROOT_RULE = Rule(
+    alert="RootUnreachable",
+    detector="unreachable",
+    inputs={},
+    params=None,
+    severity=Severity.CRITICAL,
+    annotations={"summary": "the watcher cannot read {root}: {reason}"},
+    origin="built in",
+)
+PACK_RULE = Rule(
+    alert="RulesRefused",
+    detector="refused",
+    inputs={},
+    params=None,
+    severity=Severity.WARNING,
+    annotations={"summary": "rules of team {team} are refused, the last good ones stay: {reason}"},
+    origin="built in",
+)
+OWN_RULES = (ROOT_RULE, PACK_RULE)
+IDS = frozenset(rule.id for rule in OWN_RULES)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What is wrong with something of the watcher's own; ``why`` is "" if nothing is."""
+
+    slot: Slot
+    rule: Rule
+    why: str
+
+
+def of_roots(held: Mapping[Slot, Alert], unreachable: Mapping[str, str]) -> list[Said]:
+    """Return what is to be said of roots: those unreachable now, and those that were."""
+    roots = {slot.run.root for slot in held if slot.rule == ROOT_RULE.id}
+    return [
+        Said(Slot(ROOT_RULE.id, RunKey(root, "."), 0, ""), ROOT_RULE, unreachable.get(root, ""))
+        for root in sorted(roots.union(unreachable))
+    ]
+
+
+def of_rules(held: Mapping[Slot, Alert], root: str, refused: Mapping[str, str]) -> list[Said]:
+    """Return what is to be said of teams' rules, under the root at which their teams are told."""
+    teams = {slot.subject for slot in held if slot.rule == PACK_RULE.id}
+    return [
+        Said(
+            Slot(PACK_RULE.id, RunKey(root, "."), 0, team),
+            replace(PACK_RULE, team=team),
+            refused.get(team, ""),
+        )
+        for team in sorted(teams.union(refused))
+    ]
+
+
+def advance(
+    held: dict[Slot, Alert], said: Said, labels: Mapping[str, str], now: WallTime
+) -> tuple[Transition, ...]:
+    """Move one of these alerts on."""
+    rule = said.rule
+    verdict = Verdict(Status.BREACH, said.why, advice=rule.detector) if said.why else OK
+    look = life.Look(
+        rule=rule,
+        slot=said.slot,
+        now=now,
+        step=None,
+        points=0,
+        inputs={},
+        labels=labels,
+    )
+    alert, steps = life.advance(held.get(said.slot), verdict, look)
+    if alert is None:
+        held.pop(said.slot, None)
+    else:
+        held[said.slot] = alert
+    return steps
