@@ -152,6 +152,19 @@ def test_hostile_names_are_printed_harmlessly(tmp_path: Path) -> None:
         assert len(done.stdout.splitlines()) == 3 + ("--format" not in words)
 
 
+def test_each_run_is_told_when_it_should_have_stopped(logs: Path) -> None:
+    lines = cli("scan", logs / "fine", "--converged").stdout.splitlines()
+    assert lines[-1].startswith(".: ")
+    assert "converged" in lines[-1]
+
+
+def test_findings_are_compared_with_labels_and_their_onsets(logs: Path, tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("run,label,onset_step\nnan,nan,60\nfine,healthy,\n")
+    said = cli("scan", logs, "--labels", tmp_path / "labels.csv").stdout
+    assert re.search(r"^nan +1 +1 +100% +1 of 1$", said, re.MULTILINE), said
+    assert re.search(r"^healthy +1 +1 +100%$", said, re.MULTILINE), said
+
+
 def test_charts_are_written_as_png(logs: Path, tmp_path: Path) -> None:
     cli("scan", logs, "--charts", tmp_path / "out")
     drawn = list((tmp_path / "out").iterdir())

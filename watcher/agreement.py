@@ -8,8 +8,9 @@ the log directory that was scanned.
 from __future__ import annotations
 
 import csv
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from watcher.errors import InvalidInput, Problem
@@ -17,6 +18,7 @@ from watcher.model import Alert, Severity
 from watcher.precedence import LEARNING
 
 HEALTHY = "healthy"
+NEAR = 0.05  # of a run's steps
 # which detectors' findings count as having found a label; a label not named here is its own
 NAMES: Mapping[str, frozenset[str]] = {
     "plateau": LEARNING,
@@ -29,30 +31,36 @@ NAMES: Mapping[str, frozenset[str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """One row: a run and what a person saw in it. No labels: nothing is known."""
+    """One row: a run and what a person saw in it. No labels: nothing is known.
+
+    ``onsets``: for each label the step where it began, None where that is not said.
+    """
 
     run: str
     labels: tuple[str, ...]
-    onsets: tuple[int, ...]
+    onsets: tuple[int | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """How a label fared: runs with it, runs where it was found, and the others by name.
 
-    For ``healthy`` a run counts as found when nothing louder than a hint was said of it.
+    For ``healthy`` a run counts as found when nothing louder than a hint was said of it. Of those
+    that agree, ``timed`` have an onset in the table, and for ``near`` of them ours is ``NEAR``.
     """
 
     label: str
     runs: int
     agreed: int
     others: tuple[str, ...]
+    timed: int = 0
+    near: int = 0
 
 
 def read_labels(path: Path) -> list[Labelled]:
     """Read a table of labels; raise ``InvalidInput`` with the place of what is wrong."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             missing = {"run", "label"} - set(reader.fieldnames or ())
             if missing:
@@ -66,11 +74,11 @@ def read_labels(path: Path) -> list[Labelled]:
 
 def _labelled(row: Mapping[str, str | None]) -> Labelled:
     labels = [part.strip() for part in (row["label"] or "").split(";")]
-    onsets = [part.strip() for part in (row.get("onset_step") or "").split(";")]
+    steps = [part.strip() for part in (row.get("onset_step") or "").split(";")]
+    onsets = [int(part) if part.lstrip("-").isdecimal() else None for part in steps]
+    said = [(k, o) for k, o in itertools.zip_longest(labels, onsets[: len(labels)]) if k]
     return Labelled(
-        (row["run"] or "").strip("/"),
-        tuple(part for part in labels if part),
-        tuple(int(part) for part in onsets if part.lstrip("-").isdigit()),
+        (row["run"] or "").strip("/"), tuple(k for k, _ in said), tuple(o for _, o in said)
     )
 
 
@@ -82,15 +90,38 @@ def concerns(alert: Alert, run: str) -> bool:
     return any(f"{base}{tag}".startswith(f"{run}/") for tag in alert.inputs.values())
 
 
-def agreement(labelled: Sequence[Labelled], alerts: Sequence[Alert]) -> list[Row]:
-    """Return one row a label, in the table's order of first appearance."""
-    rows: dict[str, tuple[list[str], list[str]]] = {}
+def agreement(
+    labelled: Sequence[Labelled], alerts: Sequence[Alert], ends: Mapping[str, int]
+) -> list[Row]:
+    """Return one row a label, in the table's order of first appearance.
+
+    ``ends``: the last step of each run.
+    """
+    rows: dict[str, Row] = {}
     for one in labelled:
         mine = [a for a in alerts if concerns(a, one.run)]
-        for label in one.labels:
-            agreed, others = rows.setdefault(label, ([], []))
-            (agreed if _agrees(label, one.labels, mine) else others).append(_told(one.run, mine))
-    return [Row(k, len(a) + len(o), len(a), tuple(o)) for k, (a, o) in rows.items()]
+        for label, onset in zip(one.labels, one.onsets, strict=True):
+            row = rows.get(label, Row(label, 0, 0, ()))
+            agrees = _agrees(label, one.labels, mine)
+            timed = agrees and onset is not None and label != HEALTHY
+            rows[label] = replace(
+                row,
+                runs=row.runs + 1,
+                agreed=row.agreed + agrees,
+                others=row.others if agrees else (*row.others, _told(one.run, mine)),
+                timed=row.timed + timed,
+                near=row.near + (timed and _is_near(label, onset or 0, mine, ends)),
+            )
+    return list(rows.values())
+
+
+def _is_near(label: str, onset: int, alerts: Iterable[Alert], ends: Mapping[str, int]) -> bool:
+    """Whether a finding of that label begins within ``NEAR`` of the run of where it should."""
+    return any(
+        a.onset_step is not None and abs(a.onset_step - onset) <= NEAR * ends.get(a.run, 0)
+        for a in alerts
+        if a.detector in _names(label)
+    )
 
 
 def _agrees(label: str, labels: Sequence[str], alerts: Iterable[Alert]) -> bool:

@@ -67,6 +67,9 @@ class Reader(enum.StrEnum):
 ConfigOption = Annotated[
     Path | None, typer.Option("-c", "--config", help="The service's config.toml.")
 ]
+StateOption = Annotated[
+    Path | None, typer.Option("-c", "--config", help="The service's config.toml; needed.")
+]
 JudgedByOption = Annotated[
     Path | None,
     typer.Option("-c", "--config", help="Judge as the service of this config: rules, labels, ..."),
@@ -206,6 +209,9 @@ def scan(
     ] = None,
     form: Annotated[ScanFormat, typer.Option("--format", help="How to print.")] = ScanFormat.TEXT,
     charts: Annotated[Path | None, typer.Option(help="Draw each finding here, as PNG.")] = None,
+    converged: Annotated[
+        bool, typer.Option("--converged", help="Say when each run should have stopped.")
+    ] = False,
     at: Annotated[
         At, typer.Option(help="end: at each run's last event; live: as if now were now.")
     ] = At.END,
@@ -230,8 +236,12 @@ def scan(
     if known is not None:
         for line in report.against_labels(survey, known):
             (_complain if form is ScanFormat.JSONL else _say)(line)
+    if converged:
+        for line in report.convergence(survey):
+            (_complain if form is ScanFormat.JSONL else _say)(line)
     if charts is not None:
-        report.draw(survey, charts)
+        for line in report.draw(survey, charts):
+            _complain(line)
     if survey.unreachable and not survey.runs:
         return FAILED  # nothing could be read, so nothing was found healthy
     return FOUND if survey.alerts else 0
@@ -330,21 +340,21 @@ def test(
 
 @app.command()
 @_answering
-def status(config: ConfigOption = None, form: FormatOption = Format.TEXT) -> int:
+def status(config: StateOption = None, form: FormatOption = Format.TEXT) -> int:
     """Say how the service, its roots and its receivers are doing."""
     return _show("status", config, form)
 
 
 @app.command()
 @_answering
-def alerts(config: ConfigOption = None, form: FormatOption = Format.TEXT) -> int:
+def alerts(config: StateOption = None, form: FormatOption = Format.TEXT) -> int:
     """List the alerts that fire, and those closed of late. Exit 1 if one fires."""
     return _show("alerts", config, form)
 
 
 @app.command()
 @_answering
-def runs(config: ConfigOption = None, form: FormatOption = Format.TEXT) -> int:
+def runs(config: StateOption = None, form: FormatOption = Format.TEXT) -> int:
     """List the runs that are known, and how each is doing."""
     return _show("runs", config, form)
 
@@ -373,7 +383,7 @@ def _store(config: Path | None) -> Store:
 def silence_add(
     matchers: Annotated[list[str], typer.Argument(help="name=glob; !glob negates.")],
     span: Annotated[str, typer.Option("--for", help="30m, 2h, 1d.")],
-    config: ConfigOption = None,
+    config: StateOption = None,
     by: Annotated[str, typer.Option(help="Who asks for it.")] = "",
     comment: Annotated[str, typer.Option(help="Why.")] = "",
 ) -> int:
@@ -386,7 +396,7 @@ def silence_add(
 
 @silence.command("list")
 @_answering
-def silence_list(config: ConfigOption = None, form: FormatOption = Format.TEXT) -> int:
+def silence_list(config: StateOption = None, form: FormatOption = Format.TEXT) -> int:
     """List the silences that have not ended."""
     return _show("silences", config, form)
 
@@ -395,7 +405,7 @@ def silence_list(config: ConfigOption = None, form: FormatOption = Format.TEXT) 
 @_answering
 def silence_expire(
     silence_id: Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it.")],
-    config: ConfigOption = None,
+    config: StateOption = None,
 ) -> int:
     """End a silence now."""
     from watcher.clock import SystemClock
@@ -411,7 +421,7 @@ def silence_expire(
 @_answering
 def resend(
     receiver: Annotated[str, typer.Argument(help="As `status` shows it.")],
-    config: ConfigOption = None,
+    config: StateOption = None,
 ) -> int:
     """Queue what was given up for a receiver again, say once its token is renewed."""
     from watcher.clock import SystemClock

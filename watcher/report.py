@@ -12,13 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from watcher.agreement import Labelled, agreement
+from watcher.agreement import NEAR, Labelled, agreement
 from watcher.api import Survey, survey_of
 from watcher.config import SHIPPED, check_environment, load_config
 from watcher.converged import converged
 from watcher.errors import InvalidInput, Problem, WatcherError
 from watcher.model import Role, WallTime
-from watcher.notify.message import as_json, clean, number, place, steps, subject
+from watcher.notify.message import as_json, clean, number, place, steps, subject, what
 from watcher.pipeline import Plan
 from watcher.progress import progress
 from watcher.rules import load_packs, pack_files, packs_dir
@@ -95,13 +95,11 @@ def as_text(found: Survey) -> Iterator[str]:
     for alert in found.alerts:
         at = steps(alert)
         state = "" if alert.state.value == "firing" else f" ({alert.state.value})"
-        where = place(alert)
-        if several and alert.run != ".":
-            where = f"{clean(alert.root)}/{where}"
         about = f" of {tag}" if (tag := subject(alert)) else ""
+        where = place(alert, rooted=several)
         yield (
             f"{alert.severity.value:<8} {where}: {alert.alert}{about}{state}"
-            f"{', ' + at if at else ''}: {clean(alert.reason)}"
+            f"{', ' + at if at else ''}: {what(alert)}"
         )
     kinds = Counter(a.detector for a in found.alerts)
     said = ", ".join(f"{n} {name}" for name, n in kinds.most_common()) or "nothing to say"
@@ -113,24 +111,39 @@ def _many(count: int, thing: str) -> str:
     return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
+def convergence(found: Survey) -> Iterator[str]:
+    """Say of each run when it should have stopped, or that it has not converged."""
+    for run in found.runs:
+        yield f"{clean(run.key.run)}: {_convergence(run) or 'has not converged'}"
+
+
 def against_labels(found: Survey, table: Sequence[Labelled]) -> Iterator[str]:
-    """Say, per label, in how many runs the findings agree with it, and name the others."""
-    yield "label            runs  agree"
-    for row in agreement(table, found.alerts):
-        yield f"{row.label:<16} {row.runs:>4}  {row.agreed:>4}  {row.agreed / row.runs:>4.0%}"
+    """Say, per label, in how many runs the findings agree with it, and name the others.
+
+    Where the table has onsets, also in how many of those the onset is near.
+    """
+    ends = {run.key.run: run.last_step for run in found.runs}
+    yield f"label            runs  agree         onset within {NEAR:.0%} of the run"
+    for row in agreement(table, found.alerts, ends):
+        part = f"{row.agreed:>4}  {row.agreed / row.runs:>4.0%}"
+        near = f"  {row.near:>5} of {row.timed}" if row.timed else ""
+        yield f"{row.label:<16} {row.runs:>4}  {part}{near}"
         for other in row.others:
             yield f"    not: {other}"
 
 
-def draw(found: Survey, directory: Path) -> None:
-    """Draw each finding as ``<run>-<alert>.png`` under ``directory``."""
+def draw(found: Survey, directory: Path) -> Iterator[str]:
+    """Draw each finding as ``<number>-<run>-<alert>.png``; say of which there is no picture."""
     from watcher.picture import picture
 
     directory.mkdir(parents=True, exist_ok=True)
     runs = {run.key: run for run in found.runs}
     for number_, alert in enumerate(found.alerts):
         png = picture(runs[alert.slot.run], alert)
-        if png is not None:
+        if png is None:
+            why = "no series, or one of an earlier try, whose curves are not held"
+            yield f"no picture of {place(alert)}: {alert.alert}: it is about {why}"
+        else:
             safe = "".join(c if c.isalnum() or c in "-." else "_" for c in alert.run)[-100:]
             (directory / f"{number_:03d}-{safe}-{alert.alert}.png").write_bytes(png)
 

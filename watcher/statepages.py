@@ -120,11 +120,13 @@ def _alerts(store: Store, wanted_json: bool) -> tuple[list[str], int]:
     if wanted_json:
         return [json.dumps([{**as_json(a), "shadow": a.shadow} for a in found])], code
     closed = [a for a in found if a.state is not AlertState.FIRING][:_RECENT]
-    return [*map(_alert_line, (*firing, *closed)), _count(firing)], code
+    shown = (*firing, *closed)
+    several = len({alert.root for alert in shown}) > 1
+    return [*(_alert_line(alert, several) for alert in shown), _count(firing)], code
 
 
-def _alert_line(alert: Alert) -> str:
-    return f"{plain(alert)}{'  (shadow: not sent)' if alert.shadow else ''}"
+def _alert_line(alert: Alert, several: bool) -> str:
+    return f"{plain(alert, rooted=several)}{'  (shadow: not sent)' if alert.shadow else ''}"
 
 
 def _count(firing: Sequence[Alert]) -> str:
@@ -152,9 +154,12 @@ def _run_json(row: RunRow) -> dict[str, Any]:
 
 
 def _run_lines(rows: list[RunRow], now: WallTime) -> Iterator[str]:
+    several = len({row.run.root for row in rows}) > 1
     for row in rows:
         tries = f", attempt {row.attempt + 1}" if row.attempt else ""
-        yield f"{row.state.value:<9} {row.run.run}{tries}, last bytes {_ago(now - row.last_seen)}"
+        name = f"{row.run.root}/{row.run.run}" if several else row.run.run
+        ago = _ago(now - row.last_seen)
+        yield f"{row.state.value:<9} {clean(name)}{tries}, last bytes {ago}"
 
 
 def _status(store: Store, config: Config, wanted_json: bool) -> list[str]:

@@ -80,9 +80,13 @@ def number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
 
 
-def place(alert: Alert) -> str:
-    """Name the run; the attempt too, when it is not the first. A long name keeps its end."""
-    run = clean(alert.run if alert.run != "." else alert.root)
+def place(alert: Alert, *, rooted: bool = False) -> str:
+    """Name the run; the attempt too, when it is not the first. A long name keeps its end.
+
+    ``rooted``: with its root before it, where there are several.
+    """
+    name = f"{alert.root}/{alert.run}" if rooted else alert.run
+    run = clean(name if alert.run != "." else alert.root)
     if len(run) > _NAME_LIMIT:
         run = "…" + run[1 - _NAME_LIMIT :]
     return f"{run} (attempt {alert.attempt + 1})" if alert.attempt else run
@@ -123,7 +127,7 @@ def summary(alert: Alert) -> str:
     return clip(fill(template, alert) if template else alert.reason, _REASON_LIMIT)
 
 
-def _said(alert: Alert) -> str:
+def what(alert: Alert) -> str:
     """Return the summary, and the detector's reason too unless it is part of it."""
     said, reason = summary(alert), clip(alert.reason, _REASON_LIMIT)
     return said if reason in said else f"{said}: {reason}"
@@ -204,11 +208,11 @@ def _text(value: int | None) -> str:
 # -------------------------------------------------------------------- lines
 
 
-def plain(alert: Alert) -> str:
-    """Return an alert as one line without control characters."""
+def plain(alert: Alert, *, rooted: bool = False) -> str:
+    """Return an alert as one line without control characters; ``rooted`` as for ``place``."""
     name = clip(alert.alert, _NAME_LIMIT)
-    parts = [word(alert).upper(), place(alert), name, subject(alert), steps(alert)]
-    said = _said(alert)
+    parts = [word(alert).upper(), place(alert, rooted=rooted), name, subject(alert), steps(alert)]
+    said = what(alert)
     return "  ".join(filter(None, parts)) + (f": {said}" if said else "")
 
 
