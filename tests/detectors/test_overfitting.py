@@ -177,6 +177,15 @@ def test_a_fine_tuning_that_was_best_before_any_training_is_found(seed):
     assert alone.status is not Status.BREACH  # it may never have learned
 
 
+def test_an_evaluation_before_any_training_says_nothing_of_the_level_about_the_best():
+    steps = np.arange(1, 26, dtype=np.int64)
+    train = window_of(1.1 * np.exp(-steps / 3.0) + 0.05)
+    val = [5.7, *(1.1 + 1.5 * (1 - np.exp(-np.arange(24) / 6.0)))]
+    for n in range(6, len(val) + 1):
+        found = say(detect, RULE, val=val[:n], train=train)
+        assert (found.status, found.best) == (Status.BREACH, 2), n
+
+
 BUMP = [0.75, 0.44, 0.38, 0.33, 0.28, 0.29, 0.37]
 
 

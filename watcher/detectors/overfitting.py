@@ -133,10 +133,17 @@ def _back(value: Floats, best: int, part: float) -> Verdict:
     """Return OK if the last of it lies above the best by no more than a small part, or than noise;
     else UNKNOWN.
     """
-    above = mean(value[-max(2, (len(value) - best) // 5) :])
-    above -= mean(value[max(0, best - 1) : best + 2])
+    above = mean(value[-max(2, (len(value) - best) // 5) :]) - _about(value, best)
     usual = above <= part * level_of(value) or above <= LUCK * spread(value)
     return OK if usual else UNKNOWN
+
+
+def _about(value: Floats, best: int) -> float:
+    """Return the level about the best: not by an evaluation before it that says nothing, of a
+    model that had not been trained.
+    """
+    about = value[max(0, best - 1) : best + 2]
+    return min(mean(about), mean(value[best : best + 2])) if best == 1 else mean(about)
 
 
 def _lacking(value: Floats) -> Floats:
@@ -208,7 +215,7 @@ def _rise(
 def _lasting(value: Floats, best: int, course: Course, params: Overfitting) -> float | None:
     """Return the rise of a curve that has points enough after its minimum for a trend."""
     since = value[best:]
-    base = mean(value[max(0, best - 1) : best + 2])
+    base = _about(value, best)
     rise = mean(since[-max(2, len(since) // 5) :]) - base
     if rise <= 0 or _size(value, best, base, rise) < _needed(course, best, params):
         return None

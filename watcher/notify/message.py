@@ -20,9 +20,11 @@ from typing import Any
 from watcher.advice import advice
 from watcher.alerts import team_of
 from watcher.model import Alert, AlertState, Notice, Severity
+from watcher.precedence import OWN_WORDS
 from watcher.routing import FIRST, LOUDER, REPEAT
 
 Block = dict[str, Any]
+_SUMMED_UP = OWN_WORDS | {"refused"}  # detectors that do not know what their rule is for
 
 MOST_ALERTS = 8  # shown in full in one Slack message
 MOST_LINES = 25  # of a digest
@@ -128,8 +130,13 @@ def summary(alert: Alert) -> str:
 
 
 def what(alert: Alert) -> str:
-    """Return the summary, and the detector's reason too unless it is part of it."""
+    """Return what is wrong, for a line that names the run: a detector's own reason says it all.
+
+    Where it cannot, since it does not know what the rule is for, the summary stands before it.
+    """
     said, reason = summary(alert), clip(alert.reason, _REASON_LIMIT)
+    if reason and alert.detector not in _SUMMED_UP:
+        return reason
     return said if reason in said else f"{said}: {reason}"
 
 
