@@ -31,11 +31,13 @@ FIRST = 2  # evaluations that may differ: before any training, and the one after
 @dataclass(frozen=True, slots=True)
 class Frozen:
     """``least``: evaluations in a row, all the same, that suffice. ``part``: of all evaluations
-    that they must be, where it fell to where it is.
+    that they must be, where it fell to where it is; 1 for one that must never have moved.
+    ``returns``: it is an agent's return, which has no top, and may be zero or below.
     """
 
     least: int = 6
     part: float = 0.5
+    returns: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what chance alone would meet."""
@@ -51,15 +53,14 @@ def detect(inputs: Inputs, params: Frozen, now: WallTime) -> Verdict:
     none may have changed sides; and in a warm-up.
     """
     window = inputs["value"]
-    if inputs.run.need_not_fall:
+    if inputs.run.need_not_fall and not params.returns:
         return OK
     if len(window) < params.least:
         return UNKNOWN
     level, lower = window.last_value, inputs.better.get("value") is Better.LOWER
     if not alike(window.value[-params.least :], SAME):
         return OK
-    top = 1.0 if level <= 1 else 100.0
-    if level <= 0 or (WORST * top <= level <= top if lower else not level < TOP * top):
+    if not params.returns and _excused(level, lower):
         return OK
     step, value = finite(window)
     since = after_last(abs(value - level) > SAME * abs(level))
@@ -72,16 +73,25 @@ def detect(inputs: Inputs, params: Frozen, now: WallTime) -> Verdict:
     learns = loss is not None and falls_since(loss, int(step[since]), LEARNS)
     if warming_up(inputs.get("lr")) or (learns and same < FEW * params.least):
         return UNKNOWN
+    what = "episode" if params.returns else "evaluation"
+    why = (
+        "nothing is learned from it" if params.returns else "the model always has the same answer"
+    )
     sure = same >= SURE * params.least and not _repeated(inputs.get("val"), int(step[since]))
     return Verdict(
         Status.BREACH,
-        reason=f"each evaluation since step {int(step[since])} gives exactly {level:.6g}:"
-        " the model always has the same answer",
+        reason=f"each {what} since step {int(step[since])} gives exactly {level:.6g}: {why}",
         onset=int(step[since]),
         value=level,
         severity=Severity.WARNING if sure else Severity.INFO,
         advice="frozen",
     )
+
+
+def _excused(level: float, lower: bool) -> bool:
+    """Whether a metric may rest there: at zero, or where there is nothing to win."""
+    top = 1.0 if level <= 1 else 100.0
+    return level <= 0 or (WORST * top <= level <= top if lower else not level < TOP * top)
 
 
 def _repeated(val: Window | None, since: int) -> bool:

@@ -19,15 +19,20 @@ from watcher.detectors._trend import after_last
 from watcher.model import OK, UNKNOWN, Floats, Severity, Status, Verdict, WallTime
 
 EARLY = 5  # points whose median is where it began
+NOTHING = 1 / 30  # of the part that may be left
 SUDDEN = 0.25  # of where it began: what no training loses from one point to the next
 
 
 @dataclass(frozen=True, slots=True)
 class Vanished:
-    """``part``: what may be left of the first loss; 0 for nothing at all. ``least``: points."""
+    """``part``: what may be left of the first loss; 0 for nothing at all. ``least``: points.
+
+    ``few``: points that will do where a thirtieth of that is left: no even game goes there.
+    """
 
     part: float = 0.0
     least: int = 10
+    few: int = 10
 
     def __post_init__(self) -> None:
         """Refuse what any training that goes well would meet."""
@@ -46,26 +51,32 @@ def detect(inputs: Inputs, params: Vanished, now: WallTime) -> Verdict:
     below zero are left alone.
     """
     window = inputs["value"]
-    if len(window) < EARLY + params.least:
+    if len(window) < EARLY + min(params.least, params.few):
         return UNKNOWN
     if params.part > 0 and not inputs.run.adversarial:
         return OK  # what comes down by so much has learned
     if inputs.run.reinforcement or not window.extremes.low >= 0:
         return OK
     step, value = window.finite_curve
-    if len(value) < EARLY + params.least:
+    few = len(value) < EARLY + params.least
+    if few and len(value) < EARLY + params.few:
         return UNKNOWN
-    began, last = median(value[:EARLY]), value[-max(params.least, len(value) // 4) :]
-    most = params.part * began
+    least = params.few if few else params.least
+    began, last = median(value[:EARLY]), value[-max(least, len(value) // 4) :]
+    if few:
+        began = float(value[0])  # it may be gone by the second point
+    most = params.part * began * (NOTHING if few else 1.0)
     if params.part > 0:
-        left, since, unfit = median(last), len(value) - len(last), began <= 0
+        since = min(len(value) - len(last), after_last(value > most))
+        left, unfit = median(last), began <= 0
     else:
         left, since = float(last.max()), after_last(value > 0)
         unfit = inputs.run.parts and since == 0  # a part of a loss may not apply at all
     if unfit or value[-1] > most or left > most:
         return OK
-    sudden = left == 0 and since > 0 and window.curve.size == 1 and _sudden(value[:since])
-    said = f"is down from {began:.3g} to {left:.2g}" if left > 0 else "has been exactly 0"
+    exact = params.part == 0
+    sudden = exact and since > 0 and window.curve.size == 1 and _sudden(value[:since])
+    said = "has been exactly 0" if exact else f"is down from {began:.3g} to {left:.2g}"
     return Verdict(
         Status.BREACH,
         reason=f"the loss {said} since step {int(step[since])}",
