@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.clocks import ManualClock
 from tests.logs import T0, EventLog
 from tests.simple_detectors import Limit, Quiet
 from watcher.checkpoint import load_checkpoint, save_checkpoint
-from watcher.clock import ManualClock
 from watcher.engine import HUNG, Engine, restore
 from watcher.errors import StoreError
 from watcher.model import AlertState, Poll, Role, Rule, Selector

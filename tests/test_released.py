@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.clocks import ManualClock
 from tests.logs import T0, EventLog
 from watcher import engine as engine_module
-from watcher.clock import ManualClock
 from watcher.engine import Engine, restore
 from watcher.errors import StoreError
 from watcher.model import RunKey, RunState

@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watcher.series import BUCKETS, TAIL, Window, next_checkpoint
+from watcher.series import BUCKETS, TAIL, Window, judged_at
 
 steps_and_values = st.lists(
     st.tuples(
@@ -101,10 +101,8 @@ def test_an_empty_window_has_no_values():
 
 
 def test_checkpoints_are_dense_at_first_and_never_more_than_250_apart():
-    at, counts = 0, []
-    while at < 100_000:
-        at = next_checkpoint(at)
-        counts.append(at)
+    counts = judged_at(0, 100_000)
+    assert judged_at(1_000, 2_000) == [n for n in counts if 1_000 < n <= 2_000]
     assert counts[:96] == list(range(1, 97))
     gaps = np.diff(counts)
     assert gaps.max() == 250

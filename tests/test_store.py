@@ -121,9 +121,7 @@ def test_only_the_oldest_notice_of_a_group_is_due(store: Store) -> None:
     other = a_notice(id="3", group_key="other")
     store.commit(changes(notices=(first, second, other)))
     assert [o.notice.id for o in store.due("slack", NOW)] == ["1", "3"]
-    store.mark_failed(
-        first, "down", now=NOW, next_attempt_at=NOW + 9, paused_until=NOW + 3, doubtful=True
-    )
+    store.mark_failed(first, "down", next_attempt_at=NOW + 9, paused_until=NOW + 3, doubtful=True)
     assert store.due("slack", NOW) == []
     assert [o.notice.id for o in store.due("slack", NOW + 3)] == ["3"]
     late = store.due("slack", NOW + 9)
@@ -136,9 +134,7 @@ def test_a_retry_waits_no_longer_and_no_shorter_when_the_clock_is_set(
 ) -> None:
     first, other = a_notice(id="1"), a_notice(id="2", receiver="mail")
     store.commit(changes(notices=(first, other)))
-    store.mark_failed(
-        first, "down", now=NOW, next_attempt_at=NOW + 9, paused_until=NOW + 9, doubtful=False
-    )
+    store.mark_failed(first, "down", next_attempt_at=NOW + 9, paused_until=NOW + 9, doubtful=False)
     fresh = a_notice(id="3", receiver="late", queued_at=NOW + step, next_attempt_at=NOW + step)
     store.commit(changes(notices=(fresh,)))  # by the clock as it is, before anybody noticed
     store.clock_set(step, NOW + step)

@@ -17,10 +17,10 @@ from random import Random
 import pytest
 
 from tests.batches import batch
+from tests.clocks import ManualClock
 from tests.logs import T0
 from tests.simple_detectors import Limit, Quiet
 from watcher import statepages
-from watcher.clock import ManualClock
 from watcher.engine import Engine, Root
 from watcher.model import Batch, Poll, Role, Rule, Selector, WallTime
 from watcher.notify.fake_slack import FakeSlack

@@ -73,14 +73,14 @@ class Facts:
         """Take the next points and the restarts among them (index in ``points``, step)."""
         at = 0
         for index, step in starts:
-            self._raise(points.step[at:index], self.total + at)
+            self._follow(points.step[at:index], self.total + at)
             at, self.announced = index, step
-        self._raise(points.step[at:], self.total + at)
+        self._follow(points.step[at:], self.total + at)
         self.total += len(points)
         if len(points):
             self._add_tags(points)
 
-    def _raise(self, steps: Ints, begin: int) -> None:
+    def _follow(self, steps: Ints, begin: int) -> None:
         """Settle an announced restart at the first point after it; follow the highest step."""
         if not len(steps):
             return

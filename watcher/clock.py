@@ -50,27 +50,3 @@ class SystemClock:
     def monotonic(self) -> float:
         """Seconds by the machine's monotonic clock."""
         return time.monotonic()
-
-
-class ManualClock:
-    """A clock moved by hand: replay and tests run on it."""
-
-    def __init__(self, now: WallTime = 0.0) -> None:
-        self._now = now
-
-    def now(self) -> WallTime:
-        """The time it was set to."""
-        return self._now
-
-    def monotonic(self) -> float:
-        """The same reading: a manual clock never jumps by itself."""
-        return self._now
-
-    def set(self, now: WallTime) -> None:
-        """Move to ``now``."""
-        self._now = now
-
-    def advance(self, seconds: float) -> WallTime:
-        """Move on by ``seconds`` and return the new time."""
-        self._now += seconds
-        return self._now

@@ -19,7 +19,6 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from watcher.configtext import (
-    DONE_MARKERS,
     MIN_SILENCE,
     NAME,
     ConfigText,
@@ -43,6 +42,7 @@ from watcher.roles import Pin
 from watcher.routing import OWN_LABELS, Route
 from watcher.rules import load_packs, packs_dir
 from watcher.runs import label_names, template_labels
+from watcher.source.listing import DONE_MARKERS
 
 SHIPPED = "shipped"  # among packs: those that come with the program
 _SECRET_WORDS = ("token", "bot_token", "secret", "password", "api_key")

@@ -16,10 +16,10 @@ from watcher.model import Better, Role, Severity
 from watcher.places import Places, Strict, Where, did_you_mean, shown, some
 from watcher.routing import OWN_LABELS
 from watcher.runs import label_names
+from watcher.source.listing import DONE_MARKERS
 from watcher.units import duration
 
 MIN_SILENCE = 300.0  # seconds: a writer's flush interval plus a network file system's cache
-DONE_MARKERS = ("DONE", "_SUCCESS", ".done", "COMPLETED")
 NAME = r"^[A-Za-z0-9_.-]+$"
 _PART = re.compile(r"(\{[A-Za-z_]\w*\}|[\w.*-])+")
 _TAKEN = OWN_LABELS - {"team"}  # the team of a run that no rule's team stands before

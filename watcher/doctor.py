@@ -17,11 +17,12 @@ from watcher.config import Config, Root
 from watcher.errors import WatcherError
 from watcher.model import WallTime
 from watcher.receivers import Receiver, Secret
+from watcher.source.listing import is_event_file
+from watcher.source.mounts import mount_of
 
 _SKEW = 60.0  # seconds that an event file may be ahead of our clock
 _LOW = 1 << 30  # bytes left on the state's disk that are worth a warning
 _MOST_FILES = 20_000  # looked at for the newest one: this is a check, not a survey
-_ESCAPES = {r"\040": " ", r"\011": "\t", r"\012": "\n", r"\134": "\\"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,8 @@ def _root(root: Root, now: WallTime) -> Iterator[Finding]:
         why = f"{error.strerror}; mount it, or let the service's user read it"
         yield Finding(f"root {path}: {why}", good=False)
         return
-    where, kind = mount_of(path)
+    where, kind = mount_of(os.path.realpath(path))
+    kind = kind or "unknown file system"
     writable = "; writable, which is not needed" if os.access(path, os.W_OK) else ""
     yield Finding(f"root {path}: readable, {kind} mounted at {where}{writable}")
     found = _newest(path)
@@ -105,30 +107,13 @@ def _stamps(root: Path, file: str, changed: float) -> Iterator[Finding]:
         yield Finding(f"root {root}: the newest record is stamped {ahead:+.0f} s from its file")
 
 
-def mount_of(path: Path, mounts: Path = Path("/proc/self/mounts")) -> tuple[str, str]:
-    """Return where the file system that holds ``path`` is mounted, and of which type it is."""
-    resolved, best, kind = path.resolve(), "", "unknown file system"
-    try:
-        lines = mounts.read_text("utf-8", "surrogateescape").splitlines()
-    except OSError:
-        return "/", kind
-    for line in lines:
-        _, point, type_, *_ = line.split(" ")
-        for escape, plain in _ESCAPES.items():
-            point = point.replace(escape, plain)
-        if resolved.is_relative_to(point) and len(point) >= len(best):
-            best, kind = point, type_
-    return best or "/", kind
-
-
 def _newest(path: Path) -> tuple[float, str] | None:
     """Return when the newest event file was changed, and its path."""
     newest: tuple[float, str] | None = None
     seen = 0
-    for directory, _, names in os.walk(path):
-        for name in names:
-            if "tfevents" not in name:
-                continue
+    for directory, below, names in os.walk(path):
+        below[:] = [name for name in below if not name.startswith(".")]
+        for name in filter(is_event_file, names):
             seen += 1
             try:
                 file = os.path.join(directory, name)  # noqa: PTH118

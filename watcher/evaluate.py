@@ -6,7 +6,6 @@ not in the run, so it is counted, logged once, and answers UNKNOWN.
 
 from __future__ import annotations
 
-import fnmatch
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 
 from watcher import roles
 from watcher.detectors import Detector, Inputs, RunFacts, detectors
+from watcher.globs import all_fit
 from watcher.model import (
     UNKNOWN,
     Better,
@@ -66,12 +66,7 @@ class Bound:
 
 def applies(rule: Rule, run: RunKey, labels: Mapping[str, str]) -> bool:
     """Whether ``rule``'s ``match`` lets it look at ``run``; a label the run lacks reads as ""."""
-    for name, pattern in rule.match.items():
-        value = run.run if name == "run" else labels.get(name, "")
-        wanted = not pattern.startswith("!")
-        if fnmatch.fnmatchcase(value, pattern.removeprefix("!")) != wanted:
-            return False
-    return True
+    return all_fit({**labels, "run": run.run}, rule.match)
 
 
 def subjects(

@@ -41,7 +41,7 @@ from watcher.model import (
     no_points,
 )
 from watcher.precedence import OWN_WORDS, alike, silenced
-from watcher.series import Window, checkpoints
+from watcher.series import Window, judged_at
 from watcher.watched import IDLE, Watched
 
 _YEAR_2100 = 4_102_444_800.0
@@ -373,7 +373,7 @@ def _cuts(
     before, n = feed.window.count, len(feed.at)
     marked, idle = _marks(feed, bounds)
     full = np.zeros(n, bool)
-    full[[count - before - 1 for count in checkpoints(before, before + n)]] = True
+    full[[count - before - 1 for count in judged_at(before, before + n)]] = True
     looks = full | marked
     looks[: max(0, judged - before)] = False
     history = feed.wall < moment.judge_from

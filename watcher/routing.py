@@ -12,9 +12,9 @@ import json
 from collections import defaultdict
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 
 from watcher.alerts import loudness, team_of
+from watcher.globs import all_fit
 from watcher.model import Alert, AlertState, Notice, RunKey, Severity, Transition, WallTime
 from watcher.muting import ALWAYS, Hours
 from watcher.precedence import SILENCES
@@ -218,19 +218,10 @@ def labels(alert: Alert) -> dict[str, str]:
     }
 
 
-def matches(match: Mapping[str, str], found: Mapping[str, str]) -> bool:
-    """Whether every label satisfies its glob; a label that is absent is empty."""
-    for name, glob in match.items():
-        wanted = not glob.startswith("!")
-        if fnmatchcase(found.get(name, ""), glob.removeprefix("!")) is not wanted:
-            return False
-    return True
-
-
 def silenced(alert: Alert, silences: Iterable[Silence], now: WallTime) -> Silence | None:
     """Return the silence that keeps ``alert`` quiet at ``now``, None if none does."""
     for silence in silences:
-        if silence.starts_at <= now < silence.ends_at and matches(silence.matchers, labels(alert)):
+        if silence.starts_at <= now < silence.ends_at and all_fit(labels(alert), silence.matchers):
             return silence
     return None
 
@@ -240,7 +231,7 @@ def _taken(
 ) -> Iterator[Route]:
     """Yield the routes that take an alert: depth first, the first match unless it goes on."""
     for route in routes:
-        if not matches(route.match, found):
+        if not all_fit(found, route.match):
             continue
         deeper = list(_taken(found, severity, route.routes))
         if deeper:

@@ -27,32 +27,22 @@ _FIRST_CAPACITY = 32  # most series are short
 
 _SINGLY = 12  # points: so few are taken one by one, which costs less than numpy's set-up
 
-_CHECK_EVERY = 48  # a series is judged each time it grew by 1/48 ...
-_CHECK_MOST = 250  # ... and at least every 250 points
-_checkpoints: list[int] = [0]
+_EVERY = 48  # a series is judged each time it grew by 1/48 ...
+_AT_MOST = 250  # ... and at least every 250 points
+_judged_at: list[int] = [0]
 
 
-def next_checkpoint(count: int) -> int:
-    """Return the first point count after ``count`` at which conditions are judged.
+def judged_at(after: int, until: int) -> list[int]:
+    """Return the point counts at which conditions are judged, from ``after`` (left out) on.
 
     Every point up to 96, then every 1/48 of the count, never more than 250 points apart. A fixed
     sequence, so that verdicts do not depend on the poll.
     """
-    _reach(count)
-    return _checkpoints[bisect.bisect_right(_checkpoints, count)]
-
-
-def checkpoints(after: int, until: int) -> list[int]:
-    """Return the counts at which conditions are judged, from ``after`` (left out) to ``until``."""
-    _reach(until)
-    start, stop = (bisect.bisect_right(_checkpoints, n) for n in (after, until))
-    return _checkpoints[start:stop]
-
-
-def _reach(count: int) -> None:
-    while _checkpoints[-1] <= count:
-        n = _checkpoints[-1]
-        _checkpoints.append(n + min(_CHECK_MOST, max(1, n // _CHECK_EVERY)))
+    while _judged_at[-1] <= until:
+        n = _judged_at[-1]
+        _judged_at.append(n + min(_AT_MOST, max(1, n // _EVERY)))
+    start, stop = (bisect.bisect_right(_judged_at, n) for n in (after, until))
+    return _judged_at[start:stop]
 
 
 @dataclass(frozen=True, slots=True)

@@ -294,7 +294,6 @@ class Store(Database):
         notice: Notice,
         error: str,
         *,
-        now: WallTime,
         next_attempt_at: WallTime,
         paused_until: WallTime,
         doubtful: bool,

@@ -16,9 +16,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from tests.clocks import ManualClock
 from tests.notify.examples import an_alert
 from tests.notify.fake_webhook import FakeWebhook
-from watcher.clock import ManualClock
 from watcher.model import Alert, AlertState, Transition
 from watcher.notify.outbox import deliver
 from watcher.notify.webhook import Webhook

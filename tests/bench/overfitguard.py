@@ -33,7 +33,7 @@ from watcher.model import Batch, Columns, RunKey, Status
 from watcher.pipeline import Plan
 from watcher.replay import findings
 from watcher.rules import default_rules
-from watcher.series import Window, next_checkpoint
+from watcher.series import Window, judged_at
 
 TAGS = {
     "train_loss": "train/loss",
@@ -89,8 +89,7 @@ def judged(series: Series, label: list[str]) -> Outcome:
     steps, values = (np.asarray(x) for x in series["val_loss"])
     window, at = Window(), 0
     fired = first_best = best = None
-    while at < len(values):
-        to = min(next_checkpoint(at), len(values))
+    for to in dict.fromkeys((*judged_at(0, len(values)), len(values))):
         part = slice(at, to)
         window.extend(steps[part].astype(np.int64), steps[part].astype(float), values[part])
         verdict = detect(Inputs({"val": window}), Overfitting(), 0.0)

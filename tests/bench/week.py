@@ -26,8 +26,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from tests.clocks import ManualClock
 from tests.source.growing import scalar
-from watcher.clock import ManualClock
 from watcher.engine import Engine, restore
 from watcher.model import RunKey
 from watcher.pipeline import Plan

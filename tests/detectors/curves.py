@@ -9,7 +9,7 @@ import numpy as np
 
 from watcher.detectors import Detect, Inputs
 from watcher.model import Better, Verdict
-from watcher.series import Window, next_checkpoint
+from watcher.series import Window, judged_at
 
 Values = Sequence[float] | np.ndarray[Any, np.dtype[np.float64]]
 
@@ -29,10 +29,10 @@ def say(detect: Detect, params: Any, **series: Values | Window) -> Verdict:
 
 
 def looks(detect: Detect, params: Any, **series: Values) -> Mapping[int, Verdict]:
-    """Ask at every checkpoint of curves that grow together, as the service does."""
+    """Ask whenever they are judged, of curves that grow together, as the service does."""
     windows = {name: Window() for name in series}
     n, at, said = len(next(iter(series.values()))), 0, {}
-    while (to := next_checkpoint(at)) <= n:
+    for to in judged_at(0, n):
         for name, values in series.items():
             step = np.arange(at + 1, to + 1, dtype=np.int64)
             windows[name].extend(step, step.astype(float), np.asarray(values[at:to], np.float64))

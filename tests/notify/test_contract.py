@@ -12,10 +12,10 @@ from random import Random
 
 import pytest
 
+from tests.clocks import ManualClock
 from tests.notify.examples import HOSTILE, NOW, a_notice, an_alert, closed
 from tests.notify.fake_smtp import FakeSmtp
 from tests.notify.fake_webhook import FakeWebhook
-from watcher.clock import ManualClock
 from watcher.model import AlertState, Notice, Severity
 from watcher.notify.alertmanager import Alertmanager
 from watcher.notify.base import Notifier, SendError

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from tests.clocks import ManualClock
 from tests.notify.examples import NOW, a_notice, an_alert, closed
-from watcher.clock import ManualClock
 from watcher.model import Alert, Notice
 from watcher.notify.base import Receipt
 from watcher.notify.fake_slack import FakeSlack, Fault, Message

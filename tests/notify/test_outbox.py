@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.clocks import ManualClock
 from tests.notify.examples import NOW, a_notice, an_alert, closed
-from watcher.clock import ManualClock
 from watcher.model import Alert, Notice
 from watcher.notify.base import Receipt, SendError
 from watcher.notify.fake_slack import FakeSlack, Fault

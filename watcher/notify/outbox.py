@@ -84,7 +84,6 @@ class Queue(Protocol):
         notice: Notice,
         error: str,
         *,
-        now: WallTime,
         next_attempt_at: WallTime,
         paused_until: WallTime,
         doubtful: bool,
@@ -276,7 +275,6 @@ def _put_back(
     queue.mark_failed(
         notice,
         str(error),
-        now=now,
         next_attempt_at=now + delay,
         paused_until=now + pause,
         doubtful=error.ambiguous,

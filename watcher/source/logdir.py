@@ -167,7 +167,7 @@ class Logdir:
             batches += self._discovered(root, found, now)
             grown, gone = self._grown(root, now, ailments)
             for run, news in grown:
-                batches += self._batches(root, run, news, now, ailments)
+                batches += self._batches(run, news, now, ailments)
             batches += gone
             if (said := root.skew.news()) is not None:
                 state = Health.SKEWED if said else Health.OK
@@ -417,7 +417,6 @@ class Logdir:
 
     def _batches(
         self,
-        root: _Root,
         run: _Run,
         news: dict[str, News],
         now: WallTime,
