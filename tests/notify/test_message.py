@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from tests.notify.examples import NOW, a_notice, an_alert, closed
 from watcher.model import Alert, AlertState
+from watcher.notify.blocks import BUDGET, slack
 from watcher.notify.fake_slack import FakeSlack, mentions
 from watcher.notify.message import (
-    BUDGET,
     as_json,
     clean,
     clip,
@@ -24,7 +24,6 @@ from watcher.notify.message import (
     plain,
     plain_notice,
     runbook,
-    slack,
     summary,
     webhook,
 )

@@ -15,7 +15,8 @@ from typing import Any, Protocol
 from watcher.advice import advice
 from watcher.alerts import team_of
 from watcher.model import Alert, Notice, WallTime
-from watcher.notify.message import Block, clip, date, escape, place, plain
+from watcher.notify.blocks import Block, date, escape
+from watcher.notify.message import clip, place, plain
 from watcher.routing import Deed, Silence
 
 BLOCK = "watcher"  # block_id of our buttons

@@ -1,19 +1,17 @@
-"""What does a message say? Alerts in; lines, Slack blocks and JSON out.
+"""What does a message say? Alerts in; lines, words and JSON out. ``blocks`` has Slack's form.
 
 Written for someone who is woken at night and reads it on a phone: first what is wrong and with
 which run, then since which step, which step to go back to, and what usually helps.
 
 Names of runs and tags come from whoever may write to a log directory. In lines, whatever is not
-printable is shown by its escape. In Slack, such text only ever stands in ``plain_text`` objects,
-which know no mentions, links or formatting; mrkdwn holds nothing but our own words and numbers.
+printable is shown by its escape.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,18 +21,14 @@ from watcher.model import Alert, AlertState, Notice, Severity
 from watcher.precedence import OWN_WORDS
 from watcher.routing import FIRST, LOUDER, REPEAT
 
-Block = dict[str, Any]
 _SUMMED_UP = OWN_WORDS | {"refused"}  # detectors that do not know what their rule is for
 
 MOST_ALERTS = 8  # shown in full in one Slack message
 MOST_LINES = 25  # of a digest
 HEADER_LIMIT = 150  # characters of a Slack header
-SECTION_LIMIT = 3000  # characters of a Slack section
-TEXT_LIMIT = 3000  # of the notification text; Slack cuts at 40 000
-BUDGET = 10_000  # characters of all blocks together: more is slow to open on a phone
 _REASON_LIMIT = 600
 _DETAIL_LIMIT = 2000  # of anything in a table of details
-_NAME_LIMIT = 120
+NAME_LIMIT = 120
 
 _ICONS = {Severity.CRITICAL: "🔴", Severity.WARNING: "🟠", Severity.INFO: "🔵"}
 _CLOSED_ICONS = {AlertState.RESOLVED: "✅", AlertState.ENDED: "⚫", AlertState.SUPERSEDED: "⏪"}
@@ -44,18 +38,9 @@ _CLOSED_WORDS = {
     AlertState.SUPERSEDED: "superseded by resume",
 }
 _NEWS = {REPEAT: "Still", LOUDER: "Now"}
-_YEAR_2100 = 4.1e9  # what claims to be later is no time
 _MOST_HOURS = 24.0 * 365
 _MOST_GPUS = 1e6
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
-
-
-@dataclass(frozen=True, slots=True)
-class SlackMessage:
-    """``text`` is what the phone shows on its lock screen; it is escaped, not formatted."""
-
-    text: str
-    blocks: list[Block]
 
 
 # -------------------------------------------------------------------- text
@@ -89,14 +74,14 @@ def place(alert: Alert, *, rooted: bool = False) -> str:
     """
     name = f"{alert.root}/{alert.run}" if rooted else alert.run
     run = clean(name if alert.run != "." else alert.root)
-    if len(run) > _NAME_LIMIT:
-        run = "…" + run[1 - _NAME_LIMIT :]
+    if len(run) > NAME_LIMIT:
+        run = "…" + run[1 - NAME_LIMIT :]
     return f"{run} (attempt {alert.attempt + 1})" if alert.attempt else run
 
 
 def subject(alert: Alert) -> str:
     """Name the series that an alert is about; "" if it is about none."""
-    return clip(next(iter(alert.inputs.values()), ""), _NAME_LIMIT)
+    return clip(next(iter(alert.inputs.values()), ""), NAME_LIMIT)
 
 
 def word(alert: Alert) -> str:
@@ -212,12 +197,54 @@ def _text(value: int | None) -> str:
     return "" if value is None else str(value)
 
 
+def title(alert: Alert, reason: str) -> str:
+    """Say how loud it is and what it is called; and whether it is old news."""
+    how = _NEWS.get(reason, "") if alert.open else ""
+    said = f"{how} {word(alert)}" if how else word(alert).capitalize()
+    return clip(f"{icon(alert)} {said}: {clean(alert.alert)}", HEADER_LIMIT)
+
+
+def story(alert: Alert) -> str:
+    """Name the run, then say what the rule and the detector say of it, nothing twice."""
+    run, said, reason = place(alert), summary(alert), clip(alert.reason, _REASON_LIMIT)
+    saved = f"Checkpoint: {clip(alert.checkpoint, 300)}" if alert.checkpoint else ""
+    parts = ["" if said.startswith(run) else run, said, "" if reason in said else reason, saved]
+    return "\n".join(part for part in parts if part) or "(no name, no reason)"
+
+
+def lost(alert: Alert) -> str:
+    """Say how long it had gone wrong when it was noticed or closed; GPU-hours by label ``gpus``.
+
+    "" where it is not known, or less than a minute.
+    """
+    until = alert.resolved_at if alert.resolved_at is not None else alert.fired_at
+    if alert.onset_at is None or until is None:
+        return ""
+    hours = (until - alert.onset_at) / 3600.0
+    if not 1 / 60 <= hours < _MOST_HOURS:  # clocks that differ tell nothing
+        return ""
+    spent = f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.0f} min"
+    try:
+        gpus = float(alert.labels.get("gpus", ""))
+    except ValueError:
+        return spent
+    return f"{spent}, {number(gpus * hours)} GPU-hours" if 0 < gpus < _MOST_GPUS else spent
+
+
+def mentioned(notice: Notice) -> bool:
+    """Whether somebody is to be called: it is the first news of something critical."""
+    news = notice.reason in (FIRST, LOUDER) or notice.reason.startswith("storm")
+    return news and any(
+        a.state is AlertState.FIRING and a.severity is Severity.CRITICAL for a in notice.alerts
+    )
+
+
 # -------------------------------------------------------------------- lines
 
 
 def plain(alert: Alert, *, rooted: bool = False) -> str:
     """Return an alert as one line without control characters; ``rooted`` as for ``place``."""
-    name = clip(alert.alert, _NAME_LIMIT)
+    name = clip(alert.alert, NAME_LIMIT)
     parts = [word(alert).upper(), place(alert, rooted=rooted), name, subject(alert), steps(alert)]
     said = what(alert)
     return "  ".join(filter(None, parts)) + (f": {said}" if said else "")
@@ -294,201 +321,3 @@ def _finite(value: float | None) -> float | str | None:
     if value is None or math.isfinite(value):
         return value
     return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
-
-
-# -------------------------------------------------------------------- Slack
-
-
-def escape(text: str) -> str:
-    """Return text in which Slack finds neither a mention nor a link."""
-    return clean(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def slack(
-    notice: Notice,
-    *,
-    mention: str = "",
-    image: str = "",
-    note: str = "",
-    buttons: Block | None = None,
-    shown: Sequence[Alert] = (),
-) -> SlackMessage:
-    """Return a notice as Slack shows it; ``shown`` replaces its alerts when a message is edited.
-
-    ``mention`` is the config's own, already in Slack's form. ``image`` is the id of an uploaded
-    file that goes beneath the first alert. ``note`` says what people did about it, in mrkdwn.
-    ``buttons`` stand at the end for as long as an alert is open.
-    """
-    alerts = tuple(shown) or notice.alerts
-    reason = "" if shown else notice.reason
-    blocks: list[Block] = []
-    if len(alerts) > MOST_ALERTS:
-        blocks += _digest(notice, alerts)
-    else:
-        for i, alert in enumerate(alerts):
-            blocks += _alert(alert, reason, full=i == 0 or alert.open)
-            if i == 0 and image:
-                blocks.append(_picture(alert, image))
-    if mention:
-        blocks.append({"type": "section", "text": _mrkdwn(mention)})
-    head = escape(_headline(alerts, reason))
-    text = f"{mention} {head}" if mention else head
-    blocks = _within(blocks)
-    if note:
-        blocks.append({"type": "context", "elements": [_mrkdwn(note)]})
-    if buttons and any(alert.open for alert in alerts):
-        blocks.append(buttons)
-    return SlackMessage(text[:TEXT_LIMIT], blocks)
-
-
-def mentioned(notice: Notice) -> bool:
-    """Whether somebody is to be called: it is the first news of something critical."""
-    news = notice.reason in (FIRST, LOUDER) or notice.reason.startswith("storm")
-    return news and any(
-        a.state is AlertState.FIRING and a.severity is Severity.CRITICAL for a in notice.alerts
-    )
-
-
-def _headline(alerts: Sequence[Alert], reason: str) -> str:
-    """Say the most important on one line, for the lock screen."""
-    first = alerts[0]
-    if len(alerts) > MOST_ALERTS:
-        name = clip(first.alert, _NAME_LIMIT)
-        return f"{icon(first)} {count(alerts)}, first {name} of {place(first)}"
-    more = f" (and {len(alerts) - 1} more)" if len(alerts) > 1 else ""
-    at = f" · {steps(first)}" if steps(first) else ""
-    said = clip(first.reason or summary(first), 300)
-    return f"{title(first, reason)}{more} · {place(first)}{at} · {said}"
-
-
-def title(alert: Alert, reason: str) -> str:
-    """Say how loud it is and what it is called; and whether it is old news."""
-    how = _NEWS.get(reason, "") if alert.open else ""
-    said = f"{how} {word(alert)}" if how else word(alert).capitalize()
-    return clip(f"{icon(alert)} {said}: {clean(alert.alert)}", HEADER_LIMIT)
-
-
-def _alert(alert: Alert, reason: str, *, full: bool) -> list[Block]:
-    """Header, run and reason, the steps, and what helps while there is something to help."""
-    blocks: list[Block] = [
-        {"type": "header", "text": _plain(title(alert, reason))},
-        {"type": "section", "text": _plain(story(alert))},
-    ]
-    fields = [_mrkdwn(text) for text in _fields(alert)]
-    if fields:
-        blocks.append({"type": "section", "fields": fields})
-    advised = helps(alert) if full and alert.open else ()
-    if advised:
-        lines = "\n".join(f"• {clip(text, 300)}" for text in advised[:4])
-        blocks.append({"type": "section", "text": _plain(f"What usually helps\n{lines}")})
-    return [*blocks, *_small_print(alert)]
-
-
-def story(alert: Alert) -> str:
-    """Name the run, then say what the rule and the detector say of it, nothing twice."""
-    run, said, reason = place(alert), summary(alert), clip(alert.reason, _REASON_LIMIT)
-    saved = f"Checkpoint: {clip(alert.checkpoint, 300)}" if alert.checkpoint else ""
-    parts = ["" if said.startswith(run) else run, said, "" if reason in said else reason, saved]
-    return "\n".join(part for part in parts if part) or "(no name, no reason)"
-
-
-def lost(alert: Alert) -> str:
-    """Say how long it had gone wrong when it was noticed or closed; GPU-hours by label ``gpus``.
-
-    "" where it is not known, or less than a minute.
-    """
-    until = alert.resolved_at if alert.resolved_at is not None else alert.fired_at
-    if alert.onset_at is None or until is None:
-        return ""
-    hours = (until - alert.onset_at) / 3600.0
-    if not 1 / 60 <= hours < _MOST_HOURS:  # clocks that differ tell nothing
-        return ""
-    spent = f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.0f} min"
-    try:
-        gpus = float(alert.labels.get("gpus", ""))
-    except ValueError:
-        return spent
-    return f"{spent}, {number(gpus * hours)} GPU-hours" if 0 < gpus < _MOST_GPUS else spent
-
-
-def _fields(alert: Alert) -> list[str]:
-    """Numbers of our own only: this is mrkdwn."""
-    fields = []
-    if alert.onset_step is not None:
-        fields.append(f"*Since step*\n{alert.onset_step}")
-    if alert.best_step is not None:
-        value = number(alert.best_value)
-        fields.append(f"*Best step*\n{alert.best_step}" + (f" ({value})" if value else ""))
-    if alert.state is AlertState.RESOLVED and alert.resolved_step is not None:
-        fields.append(f"*Resolved at step*\n{alert.resolved_step}")
-    if alert.fired_at is not None and 0 <= alert.fired_at < _YEAR_2100:
-        fields.append(f"*Noticed*\n{date(alert.fired_at)}")
-    if spent := lost(alert):
-        fields.append(f"*Since it began*\n{spent}")
-    return fields
-
-
-def _small_print(alert: Alert) -> list[Block]:
-    tags = ", ".join(dict.fromkeys(alert.inputs.values()))
-    said = " · ".join(clip(part, 200) for part in (tags, alert.root, team_of(alert)) if part)
-    elements = [_plain(said)] if said else []
-    if address := runbook(alert):
-        elements.append(_mrkdwn(f"<{address.replace('&', '&amp;')}|Runbook>"))
-    return [{"type": "context", "elements": elements}] if elements else []
-
-
-def _digest(notice: Notice, alerts: Sequence[Alert]) -> list[Block]:
-    lines = [
-        clip(f"{icon(a)} {a.alert} · {place(a)}" + (f" · {steps(a)}" if steps(a) else ""), 250)
-        for a in alerts[:MOST_LINES]
-    ]
-    if len(alerts) > MOST_LINES:
-        lines.append(f"and {len(alerts) - MOST_LINES} more: see `watcher alerts`")
-    return [
-        {"type": "header", "text": _plain(f"{icon(alerts[0])} {count(alerts)}")},
-        *(
-            {"type": "section", "text": _plain("\n".join(lines[i : i + 10]))}
-            for i in range(0, len(lines), 10)
-        ),
-        {"type": "context", "elements": [_plain(clip(notice.reason, 200))]},
-    ]
-
-
-def _picture(alert: Alert, file_id: str) -> Block:
-    text = clip(f"Curves of {place(alert)}, {steps(alert)}", 1000)
-    return {"type": "image", "slack_file": {"id": file_id}, "alt_text": text}
-
-
-def _within(blocks: Sequence[Block]) -> list[Block]:
-    """Keep whole blocks up to the budget, in order."""
-    kept: list[Block] = []
-    size = 0
-    for block in blocks:
-        size += _length(block)
-        if size > BUDGET:
-            kept.append({"type": "context", "elements": [_plain("… and more, see the watcher")]})
-            break
-        kept.append(block)
-    return kept
-
-
-def _length(value: object) -> int:
-    if isinstance(value, Mapping):
-        return sum(_length(v) for v in value.values())
-    if isinstance(value, list):
-        return sum(_length(v) for v in value)
-    return len(value) if isinstance(value, str) else 0
-
-
-def _plain(text: str) -> Block:
-    return {"type": "plain_text", "text": text[:SECTION_LIMIT], "emoji": False}
-
-
-def _mrkdwn(text: str) -> Block:
-    return {"type": "mrkdwn", "text": text[:SECTION_LIMIT], "verbatim": True}
-
-
-def date(at: float) -> str:
-    """Return a time in mrkdwn. Let each reader's Slack show the time in the reader's own zone."""
-    spelled = datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return f"<!date^{int(at)}^{{date_short_pretty}} {{time}}|{spelled}>"

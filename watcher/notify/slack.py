@@ -23,8 +23,9 @@ from slack_sdk.errors import SlackApiError, SlackClientError
 
 from watcher.model import Alert, AlertState, Notice, Severity
 from watcher.notify.base import Receipt, SendError, seconds
+from watcher.notify.blocks import SlackMessage, slack
 from watcher.notify.clicks import buttons
-from watcher.notify.message import SlackMessage, clip, mentioned, place, slack
+from watcher.notify.message import clip, mentioned, place
 from watcher.notify.pace import Pace
 from watcher.routing import FIRST, LOUDER
 

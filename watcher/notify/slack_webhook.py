@@ -12,8 +12,9 @@ from typing import Any
 
 from watcher.model import Alert, Notice
 from watcher.notify.base import Receipt
+from watcher.notify.blocks import slack
 from watcher.notify.http import Refused, check_address, post
-from watcher.notify.message import mentioned, slack
+from watcher.notify.message import mentioned
 from watcher.notify.pace import Pace
 
 _TOO_RICH = "invalid_blocks"
