@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import errno
 import os
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from watcher.attempts import Episode, Facts, History, New, file_order
+from watcher.attempts import History, New, file_order
 from watcher.clock import SystemClock
 from watcher.errors import LogdirError
 from watcher.model import (
@@ -36,13 +35,13 @@ from watcher.source.ahead import Visit, made, readers_for
 from watcher.source.discover import LONGEST_PAUSE, PAUSE, Directory, Found, Tree
 from watcher.source.follow import Cursor, News
 from watcher.source.listing import DONE_MARKERS, Look
+from watcher.source.rundir import RunDir, packed, plain, unpacked
 from watcher.source.skew import Skew
 
 AnyPath = str | os.PathLike[str]
 # Seconds after it grew that a file on a network mount is opened at each poll, not only asked for
 # its size: what such a mount says of a size may be old until the file is opened.
 _HOT_FOR = 300.0
-_REST = 1 / 60  # of how long a run was silent: until it is asked again
 _VERSION = 2
 PART = 500  # directories or runs in one part of what is kept over a restart
 _FIRST_SIGHT = 20_000  # points that a run directory counts for when it is first read
@@ -79,30 +78,6 @@ ONE_SHOT = SourceOptions(
 
 
 @dataclass(slots=True)
-class _Run:
-    """One run directory."""
-
-    key: RunKey
-    path: str
-    marker: str = ""
-    marked_ns: int = 0
-    signs: int = 0  # of the end that came or went
-    plugins: dict[str, str] = field(default_factory=dict)
-    cursors: dict[str, Cursor] = field(default_factory=dict)
-    finished: dict[str, str] = field(default_factory=dict)  # by file, where it says something
-    history: History = field(default_factory=History)
-    attempts: dict[int, int] = field(default_factory=dict)  # the current one of each stream
-    stirred_at: WallTime = 0.0  # when we first saw it, or saw it change
-    asked_at: WallTime = 0.0
-    rests_until: WallTime = 0.0
-
-    def rest(self, now: WallTime, longest: float) -> None:
-        """Leave it alone for a while. Runs that fell silent together do not wake together."""
-        spread = 0.75 + zlib.crc32(os.fsencode(self.path)) / (1 << 34)
-        self.rests_until = now + spread * min(_REST * (now - self.stirred_at), longest)
-
-
-@dataclass(slots=True)
 class _Trouble:
     """A file that could not be read: when it is tried again."""
 
@@ -121,10 +96,17 @@ class _Root:
         self.readers = readers_for(path)
         at_once = self.readers.threads if self.readers.wait else 1
         self.tree = Tree(os.path.abspath(path), look, at_once)
-        self.runs: dict[str, _Run] = {}  # by directory
+        self.runs: dict[str, RunDir] = {}  # by directory
         self.hot: dict[str, WallTime] = {}
         self.trouble: dict[str, _Trouble] = {}
         self.skew = Skew()
+
+    def restore(self, part: Mapping[str, Any]) -> None:
+        """Take one part of a snapshot."""
+        self.tree.device = part.get("device", -1)
+        self.tree.adopt([Directory(**d) for d in part["directories"]])
+        for held in part["runs"]:
+            self.runs[held["path"]] = unpacked(held, self.path)
 
 
 class Logdir:
@@ -227,7 +209,7 @@ class Logdir:
             run = root.runs.get(directory.path)
             if run is None:
                 key = RunKey(root.path, directory.run)
-                run = root.runs[directory.path] = _Run(
+                run = root.runs[directory.path] = RunDir(
                     key,
                     directory.path,
                     directory.marker,
@@ -257,9 +239,9 @@ class Logdir:
 
     def _grown(
         self, root: _Root, now: WallTime, ailments: list[Ailment]
-    ) -> tuple[list[tuple[_Run, dict[str, News]]], list[Batch]]:
+    ) -> tuple[list[tuple[RunDir, dict[str, News]]], list[Batch]]:
         """Read what changed, within the budget; the next poll goes on behind it."""
-        grown: list[tuple[_Run, dict[str, News]]] = []
+        grown: list[tuple[RunDir, dict[str, News]]] = []
         missing: set[str] = set()
         left = self._options.points_per_poll
 
@@ -417,7 +399,7 @@ class Logdir:
 
     def _batches(
         self,
-        run: _Run,
+        run: RunDir,
         news: dict[str, News],
         now: WallTime,
         ailments: list[Ailment],
@@ -465,7 +447,7 @@ class Logdir:
 
     def _empty(
         self,
-        run: _Run,
+        run: RunDir,
         stream: int,
         now: WallTime,
         seen_at: WallTime | None = None,
@@ -476,7 +458,7 @@ class Logdir:
         attempt, signs = run.attempts.get(stream, 0), self._signs(run)
         return Batch(_key(run, stream), attempt, no_points(), now, seen_at, gone=gone, signs=signs)
 
-    def _signs(self, run: _Run) -> Signs:
+    def _signs(self, run: RunDir) -> Signs:
         """Say why the current attempt counts as complete, if something says so."""
         first = ("", "")
         for episode in run.history.given:
@@ -516,8 +498,8 @@ class Logdir:
                     "version": _VERSION,
                     "root": name,
                     "device": root.tree.device,
-                    "directories": [_pack(d) for d in directories[at : at + PART]],
-                    "runs": [_pack_run(run) for run in runs[at : at + PART]],
+                    "directories": [plain(d) for d in directories[at : at + PART]],
+                    "runs": [packed(run) for run in runs[at : at + PART]],
                 }
 
     def restore(self, parts: Iterable[Mapping[str, Any]]) -> None:
@@ -527,7 +509,7 @@ class Logdir:
         """
         for part in parts:
             if part.get("version") == _VERSION and part["root"] in self._roots:
-                _unpack(self._roots[part["root"]], part)
+                self._roots[part["root"]].restore(part)
 
 
 def read_once(
@@ -549,48 +531,15 @@ def _unreadable(root: str, why: str) -> str:
     return f"{root}: cannot be read: {why}"
 
 
-def _visit(run: _Run, names: Sequence[str]) -> Visit:
+def _visit(run: RunDir, names: Sequence[str]) -> Visit:
     ordered = sorted(names, key=file_order) if len(names) > 1 else names
     return Visit(run.path, {name: run.cursors[name] for name in ordered}, run.plugins)
 
 
-def _streams(run: _Run) -> list[int]:
+def _streams(run: RunDir) -> list[int]:
     return sorted(run.attempts) or [0]
 
 
-def _key(run: _Run, stream: int) -> RunKey:
+def _key(run: RunDir, stream: int) -> RunKey:
     """Name a stream; concurrent writers of one directory are told apart by a number."""
     return RunKey(run.key.root, f"{run.key.run}#{stream + 1}") if stream else run.key
-
-
-# ---------------------------------------------------------------------------- plain data
-
-
-def _pack(thing: Any) -> dict[str, Any]:
-    return {f.name: getattr(thing, f.name) for f in fields(thing)}
-
-
-def _pack_run(run: _Run) -> dict[str, Any]:
-    packed = _pack(run) | {"key": run.key.run}
-    packed["cursors"] = {name: _pack(cursor) for name, cursor in run.cursors.items()}
-    packed["history"] = {
-        "files": {name: _pack(facts) for name, facts in run.history.files.items()},
-        "given": [_pack(episode) for episode in run.history.given],
-    }
-    return packed
-
-
-def _unpack(root: _Root, packed: Mapping[str, Any]) -> None:
-    root.tree.device = packed.get("device", -1)
-    root.tree.adopt([Directory(**d) for d in packed["directories"]])
-    for held in packed["runs"]:
-        history = History(
-            {name: Facts(**facts) for name, facts in held["history"]["files"].items()},
-            [Episode(**episode) for episode in held["history"]["given"]],
-        )
-        cursors = {name: Cursor(**cursor) for name, cursor in held["cursors"].items()}
-        for cursor in cursors.values():
-            cursor.first_look = True
-        key = RunKey(root.path, held["key"])
-        rest = {"key": key, "cursors": cursors, "history": history, "rests_until": 0.0}
-        root.runs[held["path"]] = _Run(**(dict(held) | rest))
