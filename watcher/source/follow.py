@@ -83,7 +83,7 @@ class News:
     ailments: list[Ailment] = field(default_factory=list)
 
 
-_NOTHING = News()  # is new; not to be changed
+_NOTHING = News()  # nothing is new; shared, so whoever gets it must not change it
 _Stat = tuple[int, int, int, int]  # size, mtime_ns, inode, device
 
 
@@ -145,7 +145,7 @@ def _look(cursor: Cursor, plugins: dict[str, str], now: WallTime, grace: float) 
         news = _seen(cursor, seen, now)
         news.anew = anew
         if info.st_size > cursor.offset:
-            _read(fd, info.st_size, cursor, plugins, news, now, grace)
+            _Reading(fd, info.st_size, cursor, plugins, news, now, grace).to_the_end()
         _note(cursor, seen)
         return news
     finally:
@@ -199,7 +199,7 @@ def whole(path: str, offset: int, plugins: dict[str, str]) -> Columns:
     try:
         news = News()
         size = min(offset, os.fstat(fd).st_size)
-        _read(fd, size, cursor, plugins, news, 0.0, 0.0)
+        _Reading(fd, size, cursor, plugins, news, 0.0, 0.0).to_the_end()
         return news.points
     finally:
         os.close(fd)
@@ -222,37 +222,6 @@ def _same(fd: int, cursor: Cursor, size: int) -> bool:
 def _stored(fd: int, offset: int) -> int:
     """Return the checksum that stands before ``offset``."""
     return u32(fd, max(0, offset - 4))
-
-
-def _read(
-    fd: int,
-    size: int,
-    cursor: Cursor,
-    plugins: dict[str, str],
-    news: News,
-    now: WallTime,
-    grace: float,
-) -> None:
-    """Scan from the cursor to the end, over damage as far as ``grace`` allows."""
-    parts: list[Columns] = []
-    count = 0
-    while True:
-        found = scan(fd, cursor.offset, size, plugins)
-        points = _signs(found, news, count)
-        cursor.ignored += found.ignored + len(found.points) - len(points)
-        parts.append(points)
-        count += len(points)
-        moved = found.offset != cursor.offset
-        if moved:
-            _advance(cursor, found.offset, _stored(fd, found.offset))
-            cursor.unchecked = found.unchecked
-        if found.stop in (Stop.END, Stop.ZEROS):
-            cursor.stuck_since = None
-            break
-        if not _pass(fd, size, cursor, found, news, now, grace, moved=moved):
-            break
-    news.points = joined(parts)
-    cursor.points += count
 
 
 def _advance(cursor: Cursor, offset: int, crc: int) -> None:
@@ -285,60 +254,89 @@ def _signs(found: Scan, news: News, before: int) -> Columns:
 # ---------------------------------------------------------------------------- damage
 
 
-def _pass(
-    fd: int,
-    size: int,
-    cursor: Cursor,
-    found: Scan,
-    news: News,
-    now: WallTime,
-    grace: float,
-    *,
-    moved: bool,
-) -> bool:
-    """Move the cursor past what stopped the scan, if it may be; say whether to scan on.
+@dataclass(slots=True)
+class _Reading:
+    """One look into one open file: what stands after the cursor goes into the news."""
 
-    A record that is only incomplete is left alone until ``grace`` is over, and after it too
-    unless sound records follow. One that is whole has been read short, which is no damage: it is
-    read once more at once if the scan ``moved``, else at the next look.
-    """
-    at = cursor.offset
-    if cursor.stuck_since is None and at < cursor.aged_size:
-        cursor.stuck_since = cursor.aged_since
-    elif cursor.stuck_since is None:
-        cursor.stuck_since = cursor.aged_since = cursor.changed_at
-        cursor.aged_size = size
-    over = now - cursor.stuck_since >= grace
-    length = header_length(fetch(fd, HEADER, at))
-    after = at + length + FRAME
-    if found.stop is Stop.TAIL and length >= 0 and after <= size:
-        return moved
-    if found.stop is Stop.TOO_LONG and after <= size and goes_on(fd, after, size):
-        return _skip(fd, size, cursor, news, at, after, "a record longer than 64 MiB")
-    if not over or cursor.searched == size:
+    fd: int
+    size: int
+    cursor: Cursor
+    plugins: dict[str, str]
+    news: News
+    now: WallTime
+    grace: float
+
+    def to_the_end(self) -> None:
+        """Scan from the cursor to the end, over damage as far as ``grace`` allows."""
+        cursor, parts, count = self.cursor, list[Columns](), 0
+        while True:
+            found = scan(self.fd, cursor.offset, self.size, self.plugins)
+            points = _signs(found, self.news, count)
+            cursor.ignored += found.ignored + len(found.points) - len(points)
+            parts.append(points)
+            count += len(points)
+            moved = found.offset != cursor.offset
+            if moved:
+                _advance(cursor, found.offset, _stored(self.fd, found.offset))
+                cursor.unchecked = found.unchecked
+            if found.stop in (Stop.END, Stop.ZEROS):
+                cursor.stuck_since = None
+                break
+            if not self._pass(found.stop, moved=moved):
+                break
+        self.news.points = joined(parts)
+        cursor.points += count
+
+    def _pass(self, stop: Stop, *, moved: bool) -> bool:
+        """Move the cursor past what stopped the scan, if it may be; say whether to scan on.
+
+        A record that is only incomplete is left alone until ``grace`` is over, and after it too
+        unless sound records follow. One that is whole has been read short, which is no damage: it
+        is read once more at once if the scan ``moved``, else at the next look.
+        """
+        fd, size, cursor = self.fd, self.size, self.cursor
+        at = cursor.offset
+        over = self.now - self._stuck() >= self.grace
+        length = header_length(fetch(fd, HEADER, at))
+        after = at + length + FRAME
+        if stop is Stop.TAIL and length >= 0 and after <= size:
+            return moved
+        if stop is Stop.TOO_LONG and after <= size and goes_on(fd, after, size):
+            return self._skip(at, after, "a record longer than 64 MiB")
+        if not over or cursor.searched == size:
+            return False
+        if stop is Stop.BAD_BODY and goes_on(fd, after, size):
+            return self._skip(at, after, "a record with a wrong checksum")
+        lost, begin = at, at + (HEADER if length >= 0 else 1)
+        before = cursor.unchecked
+        if stop is Stop.BAD_HEADER and before >= 0 and not sound(fd, before, size):
+            lost, begin = before, before + HEADER  # the record stepped over was cut short
+        following = resync(fd, begin, size)
+        if following >= 0:
+            return self._skip(lost, following, "broken records")
+        cursor.searched = size
+        if not cursor.reported:
+            cursor.reported = True
+            self.news.ailments.append(_unsound_end(cursor, stop, at, size))
         return False
-    if found.stop is Stop.BAD_BODY and goes_on(fd, after, size):
-        return _skip(fd, size, cursor, news, at, after, "a record with a wrong checksum")
-    lost, begin = at, at + (HEADER if length >= 0 else 1)
-    before = cursor.unchecked
-    if found.stop is Stop.BAD_HEADER and before >= 0 and not sound(fd, before, size):
-        lost, begin = before, before + HEADER  # the record stepped over was cut short
-    following = resync(fd, begin, size)
-    if following >= 0:
-        return _skip(fd, size, cursor, news, lost, following, "broken records")
-    cursor.searched = size
-    if not cursor.reported:
-        cursor.reported = True
-        news.ailments.append(_unsound_end(cursor, found.stop, at, size))
-    return False
 
+    def _stuck(self) -> WallTime:
+        """Return since when nothing after the cursor can be read."""
+        cursor = self.cursor
+        if cursor.stuck_since is None and cursor.offset < cursor.aged_size:
+            cursor.stuck_since = cursor.aged_since
+        elif cursor.stuck_since is None:
+            cursor.stuck_since = cursor.aged_since = cursor.changed_at
+            cursor.aged_size = self.size
+        return cursor.stuck_since
 
-def _skip(fd: int, size: int, cursor: Cursor, news: News, lost: int, to: int, what: str) -> bool:
-    _advance(cursor, to, _stored(fd, to))
-    cursor.skipped += to - lost
-    detail = f"skipped {to - lost} bytes at byte {lost}: {what}"
-    news.ailments.append(Ailment(cursor.path, Health.DAMAGED, detail, to - lost))
-    return True
+    def _skip(self, lost: int, to: int, what: str) -> bool:
+        """Go on behind what is lost, and say so."""
+        _advance(self.cursor, to, _stored(self.fd, to))
+        self.cursor.skipped += to - lost
+        detail = f"skipped {to - lost} bytes at byte {lost}: {what}"
+        self.news.ailments.append(Ailment(self.cursor.path, Health.DAMAGED, detail, to - lost))
+        return True
 
 
 def _unsound_end(cursor: Cursor, stop: Stop, at: int, size: int) -> Ailment:
