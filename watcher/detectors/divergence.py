@@ -99,42 +99,92 @@ def detect(inputs: Inputs, params: Divergence, now: WallTime) -> Verdict:
         return OK  # a part that grows from the first is meant to: its weight does
     if n < FEW and warming_up(inputs.get("lr")):
         return UNKNOWN  # it has hardly begun
-    part, val = _part_asked(inputs.get("lr"), int(step[low]), params), inputs.get("val")
-    back = n >= SHORT and part == params.part_raised and _back_at_start(value, low, base)
+    curve = _Risen(value, smooth, width, low, base, rise, level)
+    part, back = _part_asked(inputs.get("lr"), int(step[low]), curve, params)
+    found, error = _how_sure(inputs, step, curve, part, params, back=back)
+    if found is not Status.BREACH:
+        return OK if found is Status.OK else UNKNOWN
+    near = min(0.1 * rise, 2 * error + 0.02 * level)
+    return _finding(inputs, step, value, smooth, width, near)
+
+
+@dataclass(frozen=True, slots=True)
+class _Risen:
+    """A curve above its best. ``smooth`` is its means over ``width`` points, ``low`` where they
+    are lowest, ``base`` how low; by ``rise`` it has risen since, ``level`` is what that is a part
+    of.
+    """
+
+    value: Floats
+    smooth: Floats
+    width: int
+    low: int
+    base: float
+    rise: float
+    level: float
+
+    @property
+    def up(self) -> npt.NDArray[np.bool_]:
+        """Where, since the best, it is clearly above it."""
+        return self.smooth[self.low :] > self.base + 0.35 * self.rise
+
+    def came_down(self, part: float) -> bool:
+        """Whether it fell by that part of the rise before, or rose so far that it is all one."""
+        start = median(self.value[: max(1, min(self.low, self.width, 5))])
+        fell = start - self.base >= part * self.rise
+        return fell or self.rise >= max(self.level, abs(start))
+
+
+def _part_asked(
+    lr: Window | None, since: int, curve: _Risen, params: Divergence
+) -> tuple[float, bool]:
+    """Return how large a part of the level the rise must be, and whether all is lost that a rate
+    which rose had won.
+    """
+    value, short = curve.value, len(curve.value) < SHORT
+    part = _part_by_rate(lr, since, params)
+    back = not short and part == params.part_raised and _back_at_start(curve)
     if back:
         part = params.part_blind
-    if n >= LONG and part == params.part_blind and _kept_up(value, smooth, low, rise):
+    if len(value) >= LONG and part == params.part_blind and _kept_up(curve):
         part = params.part_kept
-    if n < SHORT:  # a handful of points: whatever the learning rate did, only what anyone sees
-        part = max(part, params.part_blind)
-    up = smooth[low:] > base + 0.35 * rise
+    # of a handful of points, whatever the learning rate did, only what anyone sees
+    return (max(part, params.part_blind) if short else part), back
+
+
+def _how_sure(
+    inputs: Inputs, step: Ints, curve: _Risen, part: float, params: Divergence, *, back: bool
+) -> tuple[Status, float]:
+    """Say whether the rise is surely more than noise and swings; and the error of its ends.
+
+    UNKNOWN where it is up, so that what was said stays said.
+    """
+    value, low, rise, n = curve.value, curve.low, curve.rise, len(curve.value)
+    val, up, short = inputs.get("val"), curve.up, n < SHORT
     left = int(step[min(low + after_last(~up), n - 1)])
-    stays = max(width, 2 if n < SHORT else 3 if n < LONG else 6)
-    lowest = float(value[-stays:].min())
     agrees = n < LONG and _validation_agrees(val, left, part)
-    lost = n < SHORT and _all_is_lost(value, val)
-    if n < SHORT and _doubtful(value, low, rise, agrees=agrees, lost=lost):
-        return UNKNOWN
+    lost = short and _all_is_lost(value, val)
+    if short and _doubtful(value, low, rise, agrees=agrees, lost=lost):
+        return Status.UNKNOWN, 0.0
     before = value[: low + 1] if low + 1 >= CALM else value
     factor = params.factor * (1 + params.few / len(before) if n >= FEW else 1)
     factor *= AGREED if agrees or back else 1.0
-    error = _noise(value, before, base, agrees=agrees) * math.sqrt(2 / width)
-    asked = max(part * level, 0.0 if lost else factor * error)
-    if rise <= USUAL * _least_noise(value, before, base) * math.sqrt(2 / width):
-        return OK
-    if rise <= asked or lowest <= base + min(0.35 * rise, asked):
-        return UNKNOWN  # it is up: what was said stays said
-    if rise <= params.again * came_back(smooth[: low + 1]):
-        return UNKNOWN
-    if not _longest_yet(up, params.again):
-        return UNKNOWN
-    start = median(value[: max(1, min(low, width, 5))])
-    if start - base < params.descent * rise and rise < max(level, abs(start)):
-        return UNKNOWN
-    near = min(0.1 * rise, 2 * error + 0.02 * level)
-    if smooth[-1] < EXCUSED * base and _metric_gains(inputs, left):
-        return UNKNOWN
-    return _finding(inputs, step, value, smooth, width, near)
+    of_means = math.sqrt(2 / curve.width)
+    error = _noise(value, before, curve.base, agrees=agrees) * of_means
+    asked = max(part * curve.level, 0.0 if lost else factor * error)
+    if rise <= USUAL * _least_noise(value, before, curve.base) * of_means:
+        return Status.OK, error
+    stays = max(curve.width, 2 if short else 3 if n < LONG else 6)
+    lowest = float(value[-stays:].min())
+    excused = (
+        rise <= asked
+        or lowest <= curve.base + min(0.35 * rise, asked)
+        or rise <= params.again * came_back(curve.smooth[: low + 1])
+        or not _longest_yet(up, params.again)
+        or not curve.came_down(params.descent)
+        or (curve.smooth[-1] < EXCUSED * curve.base and _metric_gains(inputs, left))
+    )
+    return (Status.UNKNOWN if excused else Status.BREACH), error
 
 
 def _means(value: Floats, width: int) -> Floats:
@@ -193,11 +243,12 @@ def _doubtful(value: Floats, low: int, rise: float, *, agrees: bool, lost: bool)
     return len(value) < FEW and not lost and not clean
 
 
-def _back_at_start(value: Floats, low: int, base: float) -> bool:
+def _back_at_start(curve: _Risen) -> bool:
     """Whether a curve that had learned is where it began, for an eighth of the run at least."""
+    value, low = curve.value, curve.low
     rest = value[-max(BACK, len(value) // 8) :]
     start = median(value[: max(1, min(low, 5))])
-    learned = base < (1 - LEARNED) * start
+    learned = curve.base < (1 - LEARNED) * start
     return learned and len(value) - low > len(rest) and median(rest) > (1 - NEAR) * start
 
 
@@ -216,11 +267,12 @@ def _metric_gains(inputs: Inputs, since: int) -> bool:
     )
 
 
-def _kept_up(value: Floats, smooth: Floats, low: int, rise: float) -> bool:
+def _kept_up(curve: _Risen) -> bool:
     """Whether it has been up for most of the run, and is not on its way down: no cycle of a
     learning rate, and no restart, lasts as long.
     """
-    up = low + int(np.argmax(smooth[low:] > smooth[low] + HALF * rise))
+    value, smooth, low = curve.value, curve.smooth, curve.low
+    up = low + int(np.argmax(smooth[low:] > smooth[low] + HALF * curve.rise))
     return len(value) - up > MOST * len(value) and not trend(value[up:]).likely_falls()
 
 
@@ -266,7 +318,7 @@ def _level(value: Floats, base: float) -> float:
     return base if float(value.min()) > 0 else float(np.ptp(value[: max(2, len(value) // 2)]))
 
 
-def _part_asked(lr: Window | None, since: int, params: Divergence) -> float:
+def _part_by_rate(lr: Window | None, since: int, params: Divergence) -> float:
     """Return how large a part of the level a rise must be, by what the learning rate did."""
     if lr is None or len(lr) < 4:
         return params.part_blind
