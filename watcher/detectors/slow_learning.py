@@ -84,27 +84,36 @@ def detect(inputs: Inputs, params: SlowLearning, now: WallTime) -> Verdict:
     val = inputs.get("val")
     if (found := pinned(window, val, params.least, params.pinned)) is not None:
         return found
-    if len(window) < params.patience:
-        return UNKNOWN
     step, value = finite(window)
     if len(value) < params.patience:
         return UNKNOWN
     if (found := sunk(window, val, params.evaluations, params.near)) is not None:
         return found
     first = opening(value)
-    value, step = value[first:], step[first:]
+    step, value = step[first:], value[first:]
+    if _far_from_start(value, params):
+        return OK  # whatever the line says: the common case, and cheap
+    return _by_line(inputs, int(step[0]), value, params)
+
+
+def _far_from_start(value: Floats, params: SlowLearning) -> bool:
+    """Whether its last part lies far below its first points, and not by their noise alone."""
     few, last = max(1, len(value) // 32), max(2, len(value) // 8)
     begun, lately = mean(value[:few]), mean(value[-last:])
     far = (1 - FAR * params.least) * begun - lately
-    if far > 0 and (
+    return far > 0 and (
         lately < HALF * begun or far > START * spread(value) * math.sqrt(1 / few + 1 / last)
-    ):
-        return OK  # it is far from its start, whatever the line says: the common case, and cheap
+    )
+
+
+def _by_line(inputs: Inputs, onset: int, value: Floats, params: SlowLearning) -> Verdict:
+    """Judge by the line through the curve: how much of its start it has surely lost, or not."""
+    window = inputs["value"]
     value = _without_settling(value, params)
     line = trend(value)
     start = _start(value, line)
     level = line.level + line.rise / 2
-    val = _evaluations(val)
+    val = _evaluations(inputs.get("val"))
     gone = max(len(window) / params.due_points, (len(val) if val else 0) / params.due)
     lost, due = 1 - level / start, params.least * min(1.0, gone)
     rough = spread(value) > ROUGH * line.level
@@ -126,7 +135,7 @@ def detect(inputs: Inputs, params: SlowLearning, now: WallTime) -> Verdict:
         return OK
     if not steady.stays(SURE_OF_CHANCE * params.near):
         chance = None  # it may yet be learning, slowly: said, but not called chance
-    return _finding(window, int(step[0]), start, level, chance)
+    return _finding(window, onset, start, level, chance)
 
 
 def _came_down(window: Window, params: SlowLearning) -> bool:
