@@ -191,7 +191,8 @@ def _means(value: Floats, width: int) -> Floats:
     """Return the mean of each ``width`` values in a row."""
     if width == 1:
         return value
-    if float(np.abs(value).max()) > 1e9 * float(np.abs(value[-width:]).max()):
+    largest = max(float(value.max()), -float(value.min()))
+    if largest > 1e9 * float(np.abs(value[-width:]).max()):
         exact: Floats = sliding_window_view(value, width).mean(axis=1)
         return exact  # a running sum would lose them
     total = np.zeros(len(value) + 1)

@@ -110,13 +110,13 @@ def _by_line(inputs: Inputs, onset: int, value: Floats, params: SlowLearning) ->
     """Judge by the line through the curve: how much of its start it has surely lost, or not."""
     window = inputs["value"]
     value = _without_settling(value, params)
-    line = trend(value)
-    start = _start(value, line)
+    line, noise = trend(value), spread(value)
+    start = _start(value, line, noise)
     level = line.level + line.rise / 2
     val = _evaluations(inputs.get("val"))
     gone = max(len(window) / params.due_points, (len(val) if val else 0) / params.due)
     lost, due = 1 - level / start, params.least * min(1.0, gone)
-    rough = spread(value) > ROUGH * line.level
+    rough = noise > ROUGH * line.level
     most = (1.4 if rough else 2.0) * params.least
     doubt = line.doubt / start
     if lost - doubt > due:
@@ -172,14 +172,13 @@ def _without_settling(value: Floats, params: SlowLearning) -> Floats:
     return rest if near and _classes(line, params) is not None else value
 
 
-def _start(value: Floats, line: Trend) -> float:
+def _start(value: Floats, line: Trend, noise: float) -> float:
     """Return where the curve began: its first points if they surely lie above the line's start.
 
     A few points of a noisy loss may be high by chance, and are no height that it came from.
     """
     begun, few = line.level - line.rise / 2, max(1, len(value) // 32)
     first = mean(value[:few])
-    noise = spread(value)
     chance = noise > ROUGH * line.level and first < begun + START * noise / math.sqrt(few)
     return begun if chance else max(first, begun)
 
