@@ -152,6 +152,18 @@ def test_hostile_names_are_printed_harmlessly(tmp_path: Path) -> None:
         assert len(done.stdout.splitlines()) == 3 + ("--format" not in words)
 
 
+def test_a_log_of_which_nothing_can_be_read_is_a_failure(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", {"loss": [1.0, 2.0]})
+    (file,) = (tmp_path / "a").iterdir()
+    file.write_bytes(b"\xff" * 200)
+    done = cli("read", tmp_path)
+    assert (done.returncode, done.stdout) == (2, "run,tag,step,wall_time,value\n")
+    assert "nothing sound" in done.stderr
+    assert cli("read", tmp_path / "none").returncode == 2
+    (tmp_path / "empty").mkdir()
+    assert cli("read", tmp_path / "empty").returncode == 0
+
+
 def test_each_run_is_told_when_it_should_have_stopped(logs: Path) -> None:
     lines = cli("scan", logs / "fine", "--converged").stdout.splitlines()
     assert lines[-1].startswith(".: ")
@@ -203,6 +215,11 @@ def test_the_state_is_shown_and_silences_come_and_go(logs: Path, tmp_path: Path)
     config.write_text(f'state_dir = "{state}"\n[[roots]]\npath = "{logs}"\n')
     assert "ok" in cli("doctor", "-c", config).stdout
     Store.open(state).close()
+    state.rename(tmp_path / "kept")
+    state.symlink_to(tmp_path / "nowhere")
+    assert "BAD  state_dir" in cli("doctor", "-c", config).stdout
+    state.unlink()
+    (tmp_path / "kept").rename(state)
     for what in ("status", "alerts", "runs"):
         assert cli(what, "-c", config).returncode == 0
         json.loads(cli(what, "-c", config, "--format", "json").stdout)

@@ -272,8 +272,8 @@ def read(
     """Print or save the scalars as a table."""
     from watcher import report
 
-    report.table(logdir, output, wide=wide, superseded=superseded, warn=_complain)
-    return 0
+    read = report.table(logdir, output, wide=wide, superseded=superseded, warn=_complain)
+    return 0 if read else FAILED
 
 
 @app.command()

@@ -130,6 +130,8 @@ def _state(state_dir: str) -> Finding:
     if not state_dir:
         return Finding("state_dir: none; a restart forgets what was sent")
     path = Path(state_dir)
+    if path.is_symlink() and not path.exists():
+        return Finding(f"state_dir {path}: a link that leads nowhere; correct it", good=False)
     there = path if path.exists() else path.parent
     if not there.is_dir():
         return Finding(f"state_dir {path}: no such directory; create {there}", good=False)

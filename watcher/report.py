@@ -229,8 +229,11 @@ def table(
     wide: bool,
     superseded: bool,
     warn: Callable[[str], None],
-) -> None:
-    """Write the scalars under ``logdir`` to ``output``, as CSV to stdout without one."""
+) -> bool:
+    """Write the scalars under ``logdir`` to ``output``, as CSV to stdout without one.
+
+    False if there was something to read, and none of it could be.
+    """
     import sys
     import warnings
 
@@ -253,6 +256,7 @@ def table(
         frame.to_csv(sys.stdout, index=False)
     else:
         _save(frame, output)
+    return len(frame) > 0 or not caught
 
 
 def _must_be_writable(output: Path) -> None:

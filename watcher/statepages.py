@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import secrets
+import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,17 @@ from watcher.clock import SystemClock
 from watcher.config import Config, alert_labels, load_config
 from watcher.database import in_use
 from watcher.errors import InvalidInput, WatcherError
-from watcher.model import Alert, AlertState, RunState, WallTime
+from watcher.model import Alert, AlertState, Notice, RunState, WallTime
 from watcher.notify.message import as_json, clean, plain
 from watcher.ownalerts import ROOT_RULE
 from watcher.places import did_you_mean
-from watcher.records import RunRow
+from watcher.records import Delivery, RunRow
 from watcher.routing import Silence, silenced
 from watcher.store import Store
 from watcher.units import duration
 
 _RECENT = 20  # closed alerts that are listed as text
+_FULL = 32 << 20  # bytes: with fewer the database cannot be written for long
 
 
 def page(what: str, config: Path | None, *, as_json: bool) -> tuple[list[str], int]:
@@ -162,65 +164,94 @@ def _run_lines(rows: list[RunRow], now: WallTime) -> Iterator[str]:
         yield f"{row.state.value:<9} {clean(name)}{tries}, last bytes {ago}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Status:
+    """How the service is doing, as its state tells. ``lost``: unreachable roots, and why."""
+
+    running: bool
+    tick_at: WallTime | None
+    runs: Counter[RunState]
+    roots: Counter[str]
+    lost: Mapping[str, str]
+    firing: Sequence[Alert]
+    metrics: str
+    free: int  # bytes on the state's disk
+    deliveries: Sequence[Delivery]
+    dead: Sequence[tuple[Notice, str]]
+
+
 def _status(store: Store, config: Config, wanted_json: bool) -> list[str]:
-    saved, deliveries, dead = store.load(), store.counts(), store.list_dead()
-    states = Counter(row.state for row in saved.runs.values())
-    roots = Counter(key.root for key in saved.runs)
-    firing = store.list_alerts(AlertState.FIRING)
-    metrics = f"http://{config.listen}/metrics" if config.listen else ""
-    running = in_use(Path(config.state_dir))
+    saved, firing = store.load(), store.list_alerts(AlertState.FIRING)
     lost = {a.root: a.reason for a in firing if a.slot.rule == ROOT_RULE.id}
+    roots = Counter(key.root for key in saved.runs)
     for root in lost:
         roots.setdefault(root, 0)
-    if wanted_json:
-        return [
-            json.dumps(
-                {
-                    "running": running,
-                    "last_tick": saved.tick_at,
-                    "roots": {clean(root): n for root, n in roots.items()},
-                    "unreachable": {clean(root): clean(why) for root, why in lost.items()},
-                    "runs": {state.value: states.get(state, 0) for state in RunState},
-                    "firing": sum(not a.shadow for a in firing),
-                    "metrics": metrics,
-                    "receivers": [
-                        {
-                            "name": d.receiver,
-                            "queued": d.queued,
-                            "sent": d.sent,
-                            "dead": d.dead,
-                            "failures": d.failures,
-                            "error": d.error,
-                            "last_sent": d.sent_at,
-                        }
-                        for d in deliveries
-                    ],
-                    "dead_letters": [
-                        {"id": notice.id, "receiver": notice.receiver, "why": why}
-                        for notice, why in dead
-                    ],
-                }
-            )
-        ]
+    found = _Status(
+        running=in_use(Path(config.state_dir)),
+        tick_at=saved.tick_at,
+        runs=Counter(row.state for row in saved.runs.values()),
+        roots=roots,
+        lost=lost,
+        firing=firing,
+        metrics=f"http://{config.listen}/metrics" if config.listen else "",
+        free=shutil.disk_usage(config.state_dir).free,
+        deliveries=store.counts(),
+        dead=store.list_dead(),
+    )
+    return [json.dumps(_status_json(found))] if wanted_json else list(_status_lines(found))
+
+
+def _status_json(found: _Status) -> dict[str, Any]:
+    return {
+        "running": found.running,
+        "last_tick": found.tick_at,
+        "roots": {clean(root): n for root, n in found.roots.items()},
+        "unreachable": {clean(root): clean(why) for root, why in found.lost.items()},
+        "runs": {state.value: found.runs.get(state, 0) for state in RunState},
+        "firing": sum(not a.shadow for a in found.firing),
+        "metrics": found.metrics,
+        "state_bytes_free": found.free,
+        "receivers": [
+            {
+                "name": d.receiver,
+                "queued": d.queued,
+                "sent": d.sent,
+                "dead": d.dead,
+                "failures": d.failures,
+                "error": d.error,
+                "last_sent": d.sent_at,
+            }
+            for d in found.deliveries
+        ],
+        "dead_letters": [
+            {"id": notice.id, "receiver": notice.receiver, "why": why}
+            for notice, why in found.dead
+        ],
+    }
+
+
+def _status_lines(found: _Status) -> Iterator[str]:
     now = SystemClock().now()
-    tick = "none yet" if saved.tick_at is None else _ago(now - saved.tick_at)
-    lines = [] if running else ["NOT RUNNING: this is what the service left; start it"]
-    lines.append(f"last change seen: {tick}")
-    for root, n in sorted(roots.items()):
-        gone = f", UNREACHABLE: {clean(lost[root])}" if root in lost else ""
-        lines.append(f"root {clean(root)}: {n} run{'s' * (n != 1)}{gone}")
-    lines.append("runs: " + (", ".join(f"{n} {s.value}" for s, n in states.items()) or "none"))
-    lines.append(f"alerts: {_count(firing)}")
-    lines += [f"metrics: {metrics}"] if metrics and running else []
-    for d in deliveries:
+    if not found.running:
+        yield "NOT RUNNING: this is what the service left; start it"
+    if found.free < _FULL:
+        yield f"STATE DISK FULL: {found.free / 1e6:.0f} MB free; nothing can be kept, make room"
+    yield f"last change seen: {'none yet' if found.tick_at is None else _ago(now - found.tick_at)}"
+    for root, n in sorted(found.roots.items()):
+        gone = f", UNREACHABLE: {clean(found.lost[root])}" if root in found.lost else ""
+        yield f"root {clean(root)}: {n} run{'s' * (n != 1)}{gone}"
+    yield "runs: " + (", ".join(f"{n} {s.value}" for s, n in found.runs.items()) or "none")
+    yield f"alerts: {_count(found.firing)}"
+    if found.metrics and found.running:
+        yield f"metrics: {found.metrics}"
+    for d in found.deliveries:
         trouble = f"; failing {d.failures} times: {d.error}" if d.failures else ""
         last = "" if d.sent_at is None else f", the last {_ago(now - d.sent_at)}"
         counts = f"{d.sent} sent{last}, {d.queued} queued, {d.dead} given up"
-        lines.append(f"receiver {d.receiver}: {counts}{trouble}")
-    for notice, why in dead:
+        yield f"receiver {d.receiver}: {counts}{trouble}"
+    for notice, why in found.dead:
         at = datetime.fromtimestamp(notice.queued_at, UTC).isoformat(timespec="seconds")
-        lines.append(f"given up: {notice.receiver}, queued {at}: {why}")
-    return lines
+        yield f"given up: {notice.receiver}, queued {at}: {why}"
 
 
 def _ago(seconds: float) -> str:
