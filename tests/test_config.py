@@ -20,6 +20,7 @@ from watcher.configtext import LISTEN
 from watcher.doctor import examine
 from watcher.errors import InvalidInput, WatcherError
 from watcher.model import Better, Role, Severity
+from watcher.notify.fake_slack import FakeSlack
 from watcher.receivers import Secret
 from watcher.roles import Pin
 from watcher.wiring import heartbeat
@@ -234,6 +235,31 @@ token_credential = "slack-token"
     said = {f.said for f in examine(config, 0.0) if "credential" in f.said and f.good}
     assert len(said) == 2
     assert all("handed over by systemd, not looked at here" in one for one in said)
+
+
+@pytest.mark.parametrize(
+    ("scopes", "good", "said"),
+    [
+        ("chat:write,files:write,files:read,channels:history", True, "its scopes suffice"),
+        ("chat:write", False, "lacks scopes: files:write (charts), files:read"),
+        (None, False, "the bot token is not valid"),
+    ],
+)
+def test_the_doctor_asks_slack_what_the_token_may_do(
+    tmp_path: Path, scopes: str | None, good: bool, said: str
+) -> None:
+    with FakeSlack() as slack:
+        slack.scopes = scopes or ""
+        (tmp_path / "token").write_text(slack.token if scopes else "xoxb-wrong")
+        (tmp_path / "token").chmod(0o600)
+        text = (
+            f'roots = [{{path = "."}}]\n[receivers.a]\ntype = "slack"\nchannel = "#a"\n'
+            f'token_file = "token"\napi_url = "{slack.api}"\n'
+        )
+        found = list(examine(parse_config(text, tmp_path / "c.toml"), 0.0))
+        assert slack.calls == ["auth.test"]
+        assert slack.messages == []
+    assert [f.good for f in found if said in f.said] == [good], found
 
 
 def test_secrets_come_from_safe_files_and_credentials(

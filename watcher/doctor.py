@@ -1,6 +1,6 @@
 """Is everything there that the service needs? One line a thing, in words, with what to do.
 
-Looks only: nothing is written, nothing is sent.
+Looks only: nothing is written, and nothing is sent but a question to Slack about its token.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from pathlib import Path
 from watcher.config import Config, Root
 from watcher.errors import WatcherError
 from watcher.model import WallTime
+from watcher.notify.base import Examined, SendError
 from watcher.receivers import Receiver, Secret
 from watcher.source.listing import is_event_file
 from watcher.source.mounts import mount_of
+from watcher.wiring import notifier
 
 _SKEW = 60.0  # seconds that an event file may be ahead of our clock
 _LOW = 1 << 30  # bytes left on the state's disk that are worth a warning
@@ -150,6 +152,24 @@ def _receiver(receiver: Receiver) -> Iterator[Finding]:
         yield Finding(f"receiver {receiver.name}: {receiver.type}, no secret")
     for name, secret in receiver.secrets.items():
         yield _secret(f"receiver {receiver.name}", f"{receiver.type}, {name}", secret)
+    yield from _granted(receiver)
+
+
+def _granted(receiver: Receiver) -> Iterator[Finding]:
+    """Ask whether a receiver could send, where it can tell and its secrets can be read."""
+    try:
+        found = notifier(receiver)
+    except WatcherError:
+        return  # its secret was told about
+    if not isinstance(found, Examined):
+        return
+    try:
+        lacking = found.lacks()
+    except SendError as error:
+        yield Finding(f"receiver {receiver.name}: {error}", good=False)
+        return
+    said = f"lacks scopes: {lacking}; add them to the app, install it again" if lacking else ""
+    yield Finding(f"receiver {receiver.name}: {said or 'its scopes suffice'}", good=not said)
 
 
 def _secret(whose: str, what: str, secret: Secret) -> Finding:

@@ -81,6 +81,14 @@ class Whispers(Protocol):
         """Say ``words``, escaped already, to ``user`` in ``channel``."""
 
 
+@runtime_checkable
+class Examined(Protocol):
+    """A notifier that can tell whether it could send, without sending anything."""
+
+    def lacks(self) -> str:
+        """Return what it has not been granted, in words, "" if nothing. Raises ``SendError``."""
+
+
 Part = TypeVar("Part")
 
 

@@ -63,6 +63,7 @@ class FakeSlack:
 
     token: str = "xoxb-fake"
     app_token: str = "xapp-fake"
+    scopes: str = "chat:write,files:write,files:read,channels:history,groups:history"
     channels: dict[str, str] = field(default_factory=lambda: {"C0000000001": "alerts"})
     port: int = 0
     on_message: Callable[[Message], None] = lambda message: None
@@ -445,6 +446,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(code)
         self.send_header("Content-Type", kind if kind == "image/png" else f"{kind}; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))
+        self.send_header("X-OAuth-Scopes", self.slack.scopes)
         if retry_after is not None:
             self.send_header("Retry-After", str(retry_after))
         self.end_headers()

@@ -36,6 +36,12 @@ _CLOCKS_APART = 3600.0  # seconds that Slack's clock and ours may differ
 _MOST_MENTIONS = 10  # people that one message calls
 _MOST_NOTES = 5  # lines of what people did about an alert
 _WHY_LIMIT = 200  # characters of what an error quotes
+_SCOPES = {
+    "chat:write": "alerts",
+    "files:write": "charts",
+    "files:read": "when a chart can be shown",
+    "channels:history": "whether a message arrived after a lost answer",
+}
 _EDITS = "edits"  # the lane of the pace that they have for themselves
 _SHORT = 0.4  # seconds that a chart may keep the next alert waiting
 
@@ -266,6 +272,23 @@ class Slack:
                 return True
             time.sleep(_SHORT / 2)
         return False
+
+    def lacks(self) -> str:
+        """Return the scopes that the token does not have, and what each is for; "" if none.
+
+        ``SendError`` if Slack refuses the token, or cannot be asked.
+        """
+        try:
+            answer = self._client().api_call("auth.test")
+        except SlackApiError as error:
+            raise _refused("auth.test", error) from None
+        except (OSError, http.client.HTTPException, SlackClientError) as error:
+            why = clip(f"{type(error).__name__}: {error}", _WHY_LIMIT)
+            raise SendError(f"slack auth.test: no answer ({why})", retryable=True) from None
+        said = {name.lower(): value for name, value in (answer.headers or {}).items()}
+        granted = {scope.strip() for scope in said.get("x-oauth-scopes", "").split(",")}
+        missing = [f"{scope} ({use})" for scope, use in _SCOPES.items() if scope not in granted]
+        return ", ".join(missing)
 
     def _client(self) -> WebClient:
         return WebClient(
