@@ -191,7 +191,7 @@ def test_a_run_that_goes_silent_stalls_by_the_clock_handed_in_and_comes_back():
 
 def test_a_firing_alert_of_a_run_that_finishes_is_ended_not_resolved():
     state = State()
-    done = batch({"loss": HIGH}, fresh=True, signs=Signs("DONE"))
+    done = batch({"loss": HIGH}, fresh=True, signs=Signs("DONE", last=True))
     out = tick(state, Poll((done,)), PLAN, at(9))
     assert [t.alert.state for t in out.transitions] == [AlertState.FIRING, AlertState.ENDED]
     assert [run.state for run in state.runs.values()] == [RunState.FINISHED]
@@ -259,26 +259,26 @@ def test_a_removed_run_is_gone_and_its_alerts_are_ended():
     assert [run.state for run in state.runs.values()] == [RunState.GONE]
 
 
-def test_a_sign_of_the_end_is_void_once_the_run_goes_on():
-    state, sign = State(), Signs("DONE", 1)
+def test_a_run_that_goes_on_after_a_sign_of_the_end_is_as_any_other():
+    state, sign = State(), Signs("DONE", last=True)
     tick(state, Poll((batch({"loss": CALM}, fresh=True, signs=sign),)), PLAN, at(9))
     assert {run.state for run in state.runs.values()} == {RunState.FINISHED}
-    high = batch({"loss": [9.0] * 5}, first=100, signs=sign)
+    high = batch({"loss": [9.0] * 5}, first=100)
     out = tick(state, Poll((high,)), PLAN, at(104))
     assert [(t.alert.alert, t.alert.state) for t in out.transitions] == [
         ("High", AlertState.FIRING)
     ]
     out = tick(state, Poll(()), PLAN, at(104) + 301)
     assert [t.alert.alert for t in out.transitions] == ["Quiet"]
-    again = batch({"loss": []}, signs=Signs("DONE", 2), observed_at=at(120), seen_at=at(104))
+    again = batch({"loss": []}, signs=sign, observed_at=at(120), seen_at=at(104))
     out = tick(state, Poll((again,)), PLAN, at(120))
     assert {t.alert.state for t in out.transitions} == {AlertState.ENDED}
     assert {run.state for run in state.runs.values()} == {RunState.FINISHED}
 
 
 def test_points_that_a_writer_kept_back_leave_the_sign_as_it_is():
-    state, sign = State(), Signs("DONE", 1)
-    tick(state, Poll((batch({"loss": CALM}, fresh=True, signs=sign),)), PLAN, at(9))
+    state, sign = State(), Signs("DONE")
+    tick(state, Poll((batch({"loss": CALM}, fresh=True, signs=Signs("DONE", True)),)), PLAN, at(9))
     said = []
     for step in (10, 11, 12):
         late = batch({"loss": [9.0]}, first=step, signs=sign)
@@ -316,7 +316,7 @@ def test_the_gap_before_a_file_that_was_begun_anew_is_no_pause_of_the_run():
 def test_neighbours_that_ended_at_the_same_step_make_a_silent_run_finished():
     state = State()
     for name in ("sweep/a", "sweep/b"):
-        done = batch({"loss": CALM}, run=name, fresh=True, signs=Signs("DONE"))
+        done = batch({"loss": CALM}, run=name, fresh=True, signs=Signs("DONE", last=True))
         tick(state, Poll((done,)), PLAN, at(9))
     tick(state, Poll((batch({"loss": CALM}, run="sweep/c", fresh=True),)), PLAN, at(9))
     assert tick(state, Poll(()), PLAN, at(9) + 400).transitions == ()
@@ -325,10 +325,10 @@ def test_neighbours_that_ended_at_the_same_step_make_a_silent_run_finished():
 
 def test_neighbours_that_ended_where_one_went_further_say_nothing():
     state = State()
-    far = batch({"loss": [1.0] * 12}, run="sweep/far", fresh=True, signs=Signs("DONE"))
+    far = batch({"loss": [1.0] * 12}, run="sweep/far", fresh=True, signs=Signs("DONE", last=True))
     tick(state, Poll((far,)), PLAN, at(11))
     for name in ("sweep/a", "sweep/b"):
-        done = batch({"loss": CALM}, run=name, fresh=True, signs=Signs("DONE"))
+        done = batch({"loss": CALM}, run=name, fresh=True, signs=Signs("DONE", last=True))
         tick(state, Poll((done,)), PLAN, at(11))
     tick(state, Poll((batch({"loss": CALM}, run="sweep/c", fresh=True),)), PLAN, at(11))
     out = tick(state, Poll(()), PLAN, at(11) + 400)

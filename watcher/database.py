@@ -73,6 +73,7 @@ class Database:
         self._db = connection
         self._name = name
         self._lock = threading.RLock()
+        self._left_out: set[str] = set()  # what was told of unreadable records
         self._inode: int | None = None
 
     @classmethod

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,7 @@ class Engine:
         self.ticked_at = clock.monotonic()
         self.tally = Tally()
         self.failing = ""  # why the last tick could not be committed
+        self.ticking = ""  # the root that the others wait for
         self._store = store
         self._clock = clock
         self._heard = dict(heard)
@@ -128,7 +129,7 @@ class Engine:
         """Tick and commit. In between the mount is asked for checkpoints: it may hang, so that
         is done without the lock, and only by the thread that polls the root.
         """
-        with self._lock:
+        with self._turn(root):
             began = self._clock.monotonic()
             now = self._clock.now()
             if step := self._steps.taken():
@@ -146,7 +147,7 @@ class Engine:
             ticking = self._clock.monotonic() - began
         reachable = not root.unreachable
         saved = self._checkpoints(root, outcome.transitions) if reachable else {}
-        with self._lock:
+        with self._turn(root):
             began = self._clock.monotonic()
             root.owed = [_with_checkpoint(one, root.state, saved) for one in root.owed]
             release(root.state, now, KEPT // len(self.roots))
@@ -162,6 +163,15 @@ class Engine:
                 return told
             finally:
                 self.tally.ticked(ticking + self._clock.monotonic() - began)
+
+    @contextmanager
+    def _turn(self, root: Root) -> Iterator[None]:
+        with self._lock:
+            self.ticking = root.path
+            try:
+                yield
+            finally:
+                self.ticking = ""
 
     def _clock_set(self, step: float) -> None:
         """Tell each run, before any is judged by the new time."""
@@ -203,7 +213,10 @@ class Engine:
     def _commit(self, root: Root, notices: tuple[Notice, ...], now: WallTime) -> None:
         heard = remember(notices, self._heard)
         held = {key: tuple(run.alerts.values()) for key, run in root.changed.items()}
+        said = {transition.alert.slot for transition in root.owed}
         for slot, alert in root.state.own.items():  # its key is that of a run "." in the root
+            if not alert.open and slot not in said:
+                continue  # closed, and written as such
             same = root.state.runs.get(slot.run)
             known = held.get(slot.run, tuple(same.alerts.values()) if same else ())
             held[slot.run] = (*known, alert)

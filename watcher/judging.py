@@ -10,7 +10,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
@@ -71,6 +71,10 @@ class RunPlan(Protocol):
         counts as stalled.
         """
 
+    @property
+    def refused_teams(self) -> Collection[str]:
+        """Teams whose rules cannot be read at the moment."""
+
     def rules_for(self, run: RunKey) -> Sequence[Rule]:
         """Return the rules that may look at ``run``."""
 
@@ -108,7 +112,6 @@ def absorb(
         said += run.open_batch(prefix, batch, moment.now)
     points = merge([(prefix, b.points) for prefix, b in batches])
     if len(points) == 0:
-        run.conclude()
         return said
     if math.isnan(run.started_at):
         run.started_at = float(points.wall_time[0])
@@ -249,6 +252,8 @@ def _drop_untied(run: Watched, plan: RunPlan, now: WallTime) -> list[Transition]
     kept = {rule.id for rule in plan.rules_for(run.key)}
     closed = []
     for alert in lost:
+        if alert.team in plan.refused_teams:
+            continue  # what its rules are is not known just now
         if alert.slot.rule not in kept:
             closed.append(replace(alert, reason=_OUT_OF_FORCE + alert.reason))
         elif not run.rereading:
@@ -531,12 +536,11 @@ def look(
 def _quiet(run: Watched, usual: float, pauses: float) -> float:
     """Return the seconds of silence after which what says that the run is complete is believed.
 
-    A sign in its files is at once, unless points came after it.
+    A sign in all its files is at once, unless something was written after it.
     """
-    sign = run.sign
-    if sign is None:
-        return max(QUIET, pauses)
-    return min(QUIET, usual) if run.pace.last > sign.at else -math.inf
+    if run.surely_finished:
+        return -math.inf
+    return min(QUIET, usual) if run.finished else max(QUIET, pauses)
 
 
 def _waits(alert: Alert | None, rule: Rule) -> bool:

@@ -68,7 +68,7 @@ class Signs:
     """What a run's files say about its end, beside the scalars."""
 
     finished: str = ""  # why the run counts as complete ("HParams session ended"), "" if no sign
-    number: int = 0  # of the signs so far: one that is said again is another one
+    last: bool = False  # nothing was written after it
     ignored: int = 0  # values that look like scalars and are not one number
 
 
@@ -80,7 +80,7 @@ class Batch:
     point (a new attempt, a resume that superseded points, or a file read again): what was held of
     the directory is dropped first. ``superseded_from`` is the first step a resume took back, None
     if this batch is no resume. The first ``retained`` points of a fresh batch were sent before.
-    ``begun`` are the wall times at which files begin that were read for the first time.
+    ``begun`` are the wall times at which files begin that came after others, as by a restart.
 
     ``observed_at`` is our clock. ``seen_at`` is when the newest bytes arrived as far as we can
     tell: our clock for bytes we saw arrive, the file's own time for what was there before.

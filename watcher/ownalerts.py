@@ -37,7 +37,7 @@ PACK_RULE = Rule(
     inputs={},
     params=None,
     severity=Severity.WARNING,
-    annotations={"summary": "rules of team {team} are refused, the last good ones stay: {reason}"},
+    annotations={"summary": "rules of team {team} are refused; those in force stay: {reason}"},
     origin="built in",
 )
 OWN_RULES = (ROOT_RULE, PACK_RULE)

@@ -53,6 +53,11 @@ class Plan:
     version: int = 0
     refused: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
+    @property
+    def refused_teams(self) -> Collection[str]:
+        """Teams whose rules are not taken."""
+        return {team for told in self.refused.values() for team in told}
+
     def labels_for(self, run: RunKey) -> Mapping[str, str]:
         """Return the run's labels, from its path."""
         return self.labels(run)

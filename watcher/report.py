@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING
 
 from watcher.agreement import NEAR, Labelled, agreement
 from watcher.api import Survey, survey_of
-from watcher.config import SHIPPED, check_environment, load_config
+from watcher.config import SHIPPED, Config, check_environment, load_config
 from watcher.converged import converged
 from watcher.errors import InvalidInput, Problem, WatcherError
-from watcher.model import Role, WallTime
+from watcher.model import Poll, Role, RunKey, WallTime
 from watcher.notify.message import as_json, clean, number, place, steps, subject, what
 from watcher.pipeline import Plan
 from watcher.progress import progress
 from watcher.rules import load_packs, pack_files, packs_dir
-from watcher.wiring import plan_of
+from watcher.source.logdir import ONE_SHOT, SourceOptions, read_once
+from watcher.wiring import plan_of, source_options
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,8 +51,6 @@ def survey_of_logs(
     With a ``config`` by its own rules if none are named, and with its labels, pins and teams: as
     the service would. With ``tbparse`` by its reader, as a second opinion on ours.
     """
-    from watcher.source.logdir import read_once
-
     loaded = load_config(config) if config else None
     logdirs = logdirs or [Path(root.path) for root in loaded.roots] if loaded else logdirs
     if not logdirs:
@@ -61,6 +60,13 @@ def survey_of_logs(
         from watcher.source.oracle import poll_of
 
         poll = poll_of(logdirs)
+    elif loaded:
+        polls = [read_once([one], _as_in_service(loaded, one)) for one in logdirs]
+        poll = Poll(
+            tuple(b for one in polls for b in one.batches),
+            tuple(a for one in polls for a in one.ailments),
+            {},
+        )
     else:
         poll = read_once(logdirs)
     if loaded:
@@ -69,6 +75,14 @@ def survey_of_logs(
         poll = replace(poll, batches=batches)
     with progress("runs judged") as told:
         return survey_of(poll, plan, now, told)
+
+
+def _as_in_service(config: Config, logdir: Path) -> SourceOptions:
+    """Return how the service reads what is under the root of a log directory."""
+    home = config.under_root(RunKey(str(logdir), ".")).root
+    root = next(one for one in config.roots if one.path == home)
+    own = source_options(root)
+    return replace(ONE_SHOT, symlinks=own.symlinks, prune=own.prune, done_markers=own.done_markers)
 
 
 # -------------------------------------------------------------------- scan

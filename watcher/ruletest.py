@@ -86,7 +86,7 @@ def batch_of(test: PackTest) -> Batch:
         np.array(value_, np.float64),
     )
     end = float(wall[-1]) if rows else EPOCH
-    signs = Signs("the test says so") if test.finished else Signs()
+    signs = Signs("the test says so", last=True) if test.finished else Signs()
     return Batch(RunKey("test", "run"), 0, columns, end, end, fresh=True, signs=signs)
 
 

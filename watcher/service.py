@@ -385,13 +385,14 @@ class Service:
     def ailing(self) -> str:
         """Say which job gave no sign of life of late, "" if all did.
 
-        A hung mount is no reason to be restarted: then only its own poll is late.
+        A hung mount is no reason to be restarted: then only its own poll is late. A root that
+        waits for another one's tick is not late, the other may be.
         """
         now = self._clock.monotonic()
         due = {_part("housekeeping"): _LATE}
         due |= {_part(f"send {name}"): _LATE + _SENDING for name in self._notifiers}
         for path, root in self.engine.roots.items():
-            if not root.polling_since:
+            if not root.polling_since and self.engine.ticking in ("", path):
                 due[_part(f"poll {path}")] = _LATE + 2 * self.config.poll_interval
         silent = {who: now - self._alive.get(who, now) for who in due}
         late = [f"{who} for {s:.0f} s" for who, s in silent.items() if s >= due[who]]

@@ -81,13 +81,13 @@ class Store(Database):
         alerts: dict[RunKey, tuple[Alert, ...]] = {}
         for slot, alert in held.items():
             alerts[slot.run] = (*alerts.get(slot.run, ()), alert)
-        tick = self._rows("SELECT at FROM ticks")
+        tick = self._read("SELECT at FROM ticks", (), lambda row: float(row["at"]))
         return Saved(
             alerts=alerts,
             heard=dict(self._read(_all("heard"), (), _heard_of)),
             runs=runs,
             silences=self.list_silences(),
-            tick_at=tick[0]["at"] if tick else None,
+            tick_at=tick[0] if tick else None,
         )
 
     def _read(
@@ -103,7 +103,10 @@ class Store(Database):
             try:
                 found.append(make(row))
             except _UNREADABLE as error:
-                log.error("record left out, it is unreadable error=%r in=%r", error, sql)
+                told = f"{error!r} in={sql!r}"
+                if told not in self._left_out:  # it is met again and again
+                    self._left_out.add(told)
+                    log.error("record left out, it is unreadable error=%s", told)
                 spoilt(row, f"its record is unreadable: {error!r}")
         return found
 

@@ -80,10 +80,10 @@ class Pace:
 
 @dataclass(slots=True)
 class Sign:
-    """A sign that the training is over, and how far the run was when it came."""
+    """A tag that a framework writes last, and how far the run was when it came."""
 
     said: str = ""
-    number: int = 0  # another number is another sign, whatever it says
+    number: int = 0  # of its points: one more is another sign
     at: WallTime = math.nan  # the run's newest point when it came; NaN until that is known
     step: int = 0
 
@@ -91,10 +91,6 @@ class Sign:
         """Note how far the run is, unless that is known."""
         if math.isnan(self.at):
             self.at, self.step = wall, step
-
-    def void(self) -> None:
-        """Say that it was about something that is over."""
-        self.at, self.step = -math.inf, -1
 
     def holds(self, wall: WallTime, step: int) -> bool:
         """Whether the run, by now at this point, has not gone on since."""
@@ -106,7 +102,8 @@ class Member:
     """One run directory of the run: which try it is at, and its tags as the run knows them."""
 
     attempt: int
-    sign: Sign = field(default_factory=Sign)
+    finished: str = ""  # the sign of completion in its files
+    last: bool = False  # and nothing was written after it
     tags: Collection[str] = ()
     ignored: int = 0  # values in its files that gave no point
 
@@ -176,10 +173,14 @@ class Watched:
         )
 
     @property
-    def sign(self) -> Sign | None:
-        """The sign of completion in its files; None if there is none, or the run went on since."""
-        signs = (member.sign for member in self.members.values())
-        return next((s for s in signs if s.holds(self.pace.last, self.last_step)), None)
+    def finished(self) -> str:
+        """The sign of completion in its files, "" if there is none."""
+        return next((m.finished for m in self.members.values() if m.finished), "")
+
+    @property
+    def surely_finished(self) -> bool:
+        """Whether all its directories say so, and nothing was written after it."""
+        return bool(self.members) and all(m.finished and m.last for m in self.members.values())
 
     def completion(self, siblings: Mapping[int, int]) -> str:
         """Say why the run counts as complete, "" if nothing says so.
@@ -187,10 +188,8 @@ class Watched:
         A sign in its files; a tag that a framework writes at the very end; a learning rate that
         came down to the end of its schedule; neighbours that ended at the same step.
         """
-        if (sign := self.sign) is not None:
-            return sign.said
-        if self.concluded:
-            return self.concluded
+        if said := self.finished or self.concluded:
+            return said
         if self.summary.holds(self.pace.last, self.last_step):
             return self.summary.said
         if siblings.get(self.last_step, 0) >= _SIBLINGS:
@@ -202,11 +201,11 @@ class Watched:
         ended = next((tag for tag in _SUMMARY_TAGS if tag in self.counts), None)
         if ended and self.summary.number != self.counts[ended]:
             self.summary = Sign(f"{ended} was written", self.counts[ended])
-        for sign in (self.summary, *(member.sign for member in self.members.values())):
-            sign.place(self.pace.last, self.last_step)
+        self.summary.place(self.pace.last, self.last_step)
         self.concluded = ""
         for tag, meaning in self.assigned.items():
-            if meaning.role is Role.LEARNING_RATE and _schedule_ended(self.windows[tag]):
+            window = self.windows.get(tag)  # none if a new one of its points is yet to come
+            if meaning.role is Role.LEARNING_RATE and window and _schedule_ended(window):
                 self.concluded = f"{tag} is at the end of its schedule"
 
     def clock_set(self, step: float) -> None:
@@ -261,8 +260,7 @@ class Watched:
         member.ignored = batch.signs.ignored
         member.tags = {*member.tags, *(prefix + tag for tag in batch.points.tags)}
         self.seen_at = max(self.seen_at, batch.seen_at)
-        if (batch.signs.finished, batch.signs.number) != (member.sign.said, member.sign.number):
-            member.sign = Sign(batch.signs.finished, batch.signs.number)
+        member.finished, member.last = batch.signs.finished, batch.signs.last
         if self.state in IDLE and len(batch.points):
             self.state = RunState.RUNNING
         return said
@@ -274,8 +272,6 @@ class Watched:
         self.alerts = {slot: a for slot, a in self.alerts.items() if slot.attempt == attempt}
         for held in (self.counts, self.assigned, self.windows, self.judged, self.bounds):
             held.clear()
-        for member in self.members.values():
-            member.sign.void()
         self.summary, self.pace = Sign(), Pace()
         self.started_at = math.nan
         self.points = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import shutil
@@ -20,6 +21,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, Sessi
 from tests.source.growing import NAME, GrowingFile, record, scalar, session, tensor
 from watcher.errors import LogdirError
 from watcher.model import Batch, Health, Poll, Signs
+from watcher.source import listing
 from watcher.source.discover import Tree
 from watcher.source.listing import DONE_MARKERS, Look
 from watcher.source.logdir import ONE_SHOT, Logdir, SourceOptions, read_once
@@ -331,6 +333,14 @@ def test_r13_an_unreachable_root_is_one_line_and_its_runs_are_not_gone(tmp_path:
     assert logdir.poll(NOW + 2) == Poll(())
 
 
+def hparams_end() -> bytes:
+    content = HParamsPluginData(session_end_info=SessionEndInfo(status=STATUS_SUCCESS))
+    ended = Summary(value=[Summary.Value(tag="_hparams_/session_end_info")])
+    ended.value[0].metadata.plugin_data.plugin_name = "hparams"
+    ended.value[0].metadata.plugin_data.content = content.SerializeToString()
+    return record(Event(summary=ended).SerializeToString())
+
+
 def test_signs_of_completion_come_with_the_batches(tmp_path: Path) -> None:
     logdir = Logdir([tmp_path])
     file = GrowingFile(tmp_path / "run").write(session(1)).scalars("a", range(2))
@@ -339,25 +349,65 @@ def test_signs_of_completion_come_with_the_batches(tmp_path: Path) -> None:
     assert only(logdir.poll(NOW + 1)).signs.finished == "SessionLog.STOP"
     file.write(session(1, 2))
     assert only(logdir.poll(NOW + 2)).signs.finished == ""
-    content = HParamsPluginData(session_end_info=SessionEndInfo(status=STATUS_SUCCESS))
-    ended = Summary(value=[Summary.Value(tag="_hparams_/session_end_info")])
-    ended.value[0].metadata.plugin_data.plugin_name = "hparams"
-    ended.value[0].metadata.plugin_data.content = content.SerializeToString()
-    file.event(Event(summary=ended))
+    file.write(hparams_end())
     assert only(logdir.poll(NOW + 3)).signs.finished == "HParams session ended"
 
 
 def test_a_done_marker_is_a_sign_of_completion(tmp_path: Path) -> None:
     logdir = Logdir([tmp_path])
-    GrowingFile(tmp_path / "run").scalars("a", range(2))
+    file = GrowingFile(tmp_path / "run").scalars("a", range(2))
     logdir.poll(NOW)
     (tmp_path / "run" / "_SUCCESS").touch()
-    assert only(logdir.poll(NOW + 1)).signs == Signs("found _SUCCESS", 1)
-    os.utime(tmp_path / "run" / "_SUCCESS", (NOW + 500, NOW + 500))
-    later = [b for i in range(40) for b in logdir.poll(NOW + 501 + i).batches]
-    assert [b.signs for b in later] == [Signs("found _SUCCESS", 2)]  # written again: another one
+    assert only(logdir.poll(NOW + 1)).signs == Signs("found _SUCCESS", last=True)
+    file.scalars("a", range(2, 4)).touch(60)
+    assert only(logdir.poll(NOW + 2)).signs == Signs("found _SUCCESS")  # kept back by the writer
+    file.scalars("a", range(4, 6)).touch(900)
+    assert only(logdir.poll(NOW + 3)).signs == Signs()  # it goes on: the marker is an old one
+    later = time.time() + 901
+    os.utime(tmp_path / "run" / "_SUCCESS", (later, later))
+    said = [b for i in range(40) for b in logdir.poll(NOW + 501 + i).batches]
+    assert [b.signs for b in said] == [Signs("found _SUCCESS", last=True)]  # written again
     (tmp_path / "run" / "_SUCCESS").unlink()
-    assert only(logdir.poll(NOW + 600)).signs == Signs("", 3)
+    assert only(logdir.poll(NOW + 600)).signs == Signs()
+
+
+@pytest.mark.parametrize("looks", [1, 2, 9])
+def test_an_end_after_which_the_file_goes_on_is_none_however_it_was_read(
+    tmp_path: Path, looks: int
+) -> None:
+    logdir = Logdir([tmp_path])
+    file = GrowingFile(tmp_path / "run").scalars("a", range(1), wall=NOW)
+    parts = [hparams_end(), *(scalar("a", i, 1.0, NOW + 100 * i) for i in range(1, 9))]
+    said = []
+    for part in np.array_split(np.arange(len(parts)), looks):
+        for i in part.tolist():
+            file.write(parts[i])
+            file.touch(100 * i)
+        said += [b.signs.finished for b in logdir.poll(NOW + len(said)).batches]
+    assert said[-1] == ""
+
+
+def test_a_marker_that_goes_while_it_is_looked_at_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logdir = Logdir([tmp_path])
+    file = GrowingFile(tmp_path / "run").scalars("a", range(2))
+    logdir.poll(NOW)
+    done = tmp_path / "run" / "DONE"
+    done.touch()
+    entries = listing.os.scandir
+
+    @contextlib.contextmanager
+    def unlinked(path):
+        with entries(path) as found:
+            held = list(found)
+            done.unlink(missing_ok=True)
+            yield iter(held)
+
+    monkeypatch.setattr(listing.os, "scandir", unlinked)
+    assert logdir.poll(NOW + 1).batches == ()
+    file.scalars("a", range(2, 3))
+    assert steps(logdir.poll(NOW + 2)) == {"run": [2]}
 
 
 @pytest.mark.parametrize("name", DONE_MARKERS[1:])

@@ -265,5 +265,5 @@ def test_each_hparams_end_is_told_however_it_is_written(path: Path) -> None:
     body = Event(wall_time=1.0, step=1, summary=Summary(value=[value])).SerializeToString()
     for count in (2, 300):
         found = scanned(path, record(body) * count)
-        assert found.ends == [b"\x1a\x02\x08\x01"] * count
+        assert found.ends == [(i, b"\x1a\x02\x08\x01") for i in range(count)]
         assert len(found.points) == count

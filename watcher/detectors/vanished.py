@@ -66,9 +66,10 @@ def detect(inputs: Inputs, params: Vanished, now: WallTime) -> Verdict:
         return UNKNOWN
     least = params.few if few else params.least
     began, last = median(value[:EARLY]), value[-max(least, len(value) // 4) :]
-    if few:
-        began = float(value[0])  # it may be gone by the second point
-    most = params.part * began * (NOTHING if few else 1.0)
+    most = params.part * began
+    if params.part > 0 and (few or value[-1] > most):  # it may be gone by the second point
+        began = float(value[0])
+        most = params.part * NOTHING * began
     if params.part > 0:
         since = min(len(value) - len(last), after_last(value > most))
         left, unfit = median(last), began <= 0

@@ -301,7 +301,8 @@ typedef struct {
     void *tag, *step, *wall, *value; /* the columns: int32_t, int64_t, double, double */
     size_t count, point_room;
 
-    Buffer odd, sessions, ends; /* Odd, Session, Span */
+    Buffer odd, sessions, ends; /* Odd, Session, Odd: its row is the points before the event */
+    size_t before; /* points before the event at hand */
     Buffer blob;
     uint64_t ignored;
 } Scanner;
@@ -853,8 +854,8 @@ static int add_odd(Scanner *s, Bytes raw)
 
 static int add_end(Scanner *s, Bytes content)
 {
-    Span end;
-    if (keep(s, &s->blob, content, &end))
+    Odd end = {.row = s->before};
+    if (keep(s, &s->blob, content, &end.raw))
         return FAILED;
     return append(&s->ends, &end, sizeof end) ? 0 : no_memory(s);
 }
@@ -1009,6 +1010,7 @@ static int take_event(Scanner *s, Bytes body)
     if (taken)
         return 0;
     size_t count = s->count, odd = s->odd.size, ends = s->ends.size, blob = s->blob.size;
+    s->before = count;
     int failed = take_fields(s, body);
     if (failed == MALFORMED) {
         s->ignored++;
@@ -1383,11 +1385,6 @@ static PyObject *make_session(const Scanner *s, const void *item)
                          (unsigned long long)session->status, (long long)session->step);
 }
 
-static PyObject *make_end(const Scanner *s, const void *item)
-{
-    return bytes_from(s, *(const Span *)item);
-}
-
 static PyObject *list_of(const Scanner *s, const Buffer *items, size_t width, Make make)
 {
     size_t count = items->size / width;
@@ -1446,7 +1443,7 @@ static PyObject *results(PyObject *module, Scanner *s)
         (long long)s->unchecked,
         list_of(s, &s->odd, sizeof(Odd), make_odd),
         list_of(s, &s->sessions, sizeof(Session), make_session),
-        list_of(s, &s->ends, sizeof(Span), make_end), (unsigned long long)s->ignored);
+        list_of(s, &s->ends, sizeof(Odd), make_odd), (unsigned long long)s->ignored);
 }
 
 static void release(Scanner *s)

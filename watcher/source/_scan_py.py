@@ -149,7 +149,7 @@ class _Taken:
         self.count = 0
         self.odd: list[tuple[int, bytes]] = []
         self.sessions: list[tuple[int, int, int]] = []
-        self.ends: list[bytes] = []
+        self.ends: list[tuple[int, bytes]] = []
         self.ignored = 0
 
     def result(self, offset: int, stop: Stop, unchecked: int) -> Scan:
@@ -240,6 +240,8 @@ class _Taken:
         for record, status, step in slow.sessions:
             before = int(np.searchsorted(slow.order, record))
             self.sessions.append((self.count + before, status, step))
+        for record, content in slow.ends:
+            self.ends.append((self.count + int(np.searchsorted(slow.order, record)), content))
         if len(part[0]):
             self.parts.append(part)
             self.count += len(part[0])
@@ -301,6 +303,7 @@ class _Slow:
         self.rows: list[tuple[int, int, float, float]] = []
         self.odd: list[tuple[int, bytes]] = []  # row, TensorProto
         self.sessions: list[tuple[int, int, int]] = []  # record, status, step
+        self.ends: list[tuple[int, bytes]] = []  # record, plugin data
         self.order: _Ints = np.empty(0, np.int64)  # the record of each point, once merged
         self.position: _Ints = np.empty(0, np.int64)  # where each row went, once merged
 
@@ -338,12 +341,12 @@ class _Slow:
 
     def event(self, record: int, body: bytes) -> None:
         """Take one event whole, or nothing of it if it is not a valid message."""
-        rows, odd, ends = len(self.rows), len(self.odd), len(self.taken.ends)
+        rows, odd, ends = len(self.rows), len(self.odd), len(self.ends)
         try:
             self._event(record, body)
         except Malformed:
             self.taken.ignored += 1
-            del self.rows[rows:], self.records[rows:], self.odd[odd:], self.taken.ends[ends:]
+            del self.rows[rows:], self.records[rows:], self.odd[odd:], self.ends[ends:]
 
     def _event(self, record: int, body: bytes) -> None:
         wall, step, what = 0.0, 0, 0
@@ -382,7 +385,7 @@ class _Slow:
         if plugin:
             plugin = taken.plugins.setdefault(value.tag, plugin)
             if plugin == "hparams" and value.tag == HPARAMS_END:
-                taken.ends.append(value.content)
+                self.ends.append((record, value.content))
                 learnable = False
         else:
             plugin = taken.plugins.get(value.tag, "")

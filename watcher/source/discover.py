@@ -269,6 +269,10 @@ class Tree:
 
     def _forget(self, directory: Directory, found: Found) -> None:
         """Drop a directory that was removed, and all below it."""
+        above = self.directories.get(os.path.dirname(directory.path))
+        if above is not None:  # so that it is entered again should it come back
+            name = os.path.basename(directory.path)
+            above.subdirs = tuple(known for known in above.subdirs if known != name)
         prefix = directory.path + "/"
         for path in [p for p in self.directories if p == directory.path or p.startswith(prefix)]:
             gone = self.directories.pop(path)

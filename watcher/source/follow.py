@@ -71,18 +71,21 @@ class News:
 
     ``starts`` are SessionLog.START: the index of the first point after it (among the file's
     points of this look) and its step. ``finished`` is a sign of the end, "" one that takes it
-    back, None if nothing was said.
+    back, None if nothing was said; ``written_on`` the seconds, by the points' own times, for
+    which the file went on after it, 0 if it did not.
     """
 
     points: Columns = field(default_factory=no_points)
     starts: list[tuple[int, int]] = field(default_factory=list)
     finished: str | None = None
+    written_on: float = 0.0
     anew: bool = False
     grown: bool = False
     seen_at: WallTime = 0.0
     ailments: list[Ailment] = field(default_factory=list)
 
 
+_SESSIONS = {START: "", STOP: "SessionLog.STOP"}
 _NOTHING = News()  # nothing is new; shared, so whoever gets it must not change it
 _Stat = tuple[int, int, int, int]  # size, mtime_ns, inode, device
 
@@ -240,15 +243,23 @@ def _signs(found: Scan, news: News, before: int) -> Columns:
             drop.append(index)
         else:
             points.value[index] = number
-    for content in found.ends:
-        news.finished = events.session_end(content) or news.finished
     for index, status, step in found.sessions:
         if status == START:
             index -= sum(i < index for i in drop)
             news.starts.append((before + index, step))
-        if status in (START, STOP):
-            news.finished = "SessionLog.STOP" if status == STOP else ""
+    _end(found, news)
     return points.take(np.delete(np.arange(len(points)), drop)) if drop else points
+
+
+def _end(found: Scan, news: News) -> None:
+    """Note the last sign of the end, or what takes it back, and for how long points follow it."""
+    signs = [(i, said) for i, data in found.ends if (said := events.session_end(data))]
+    signs += [(i, _SESSIONS[status]) for i, status, _ in found.sessions if status in _SESSIONS]
+    wall, after = found.points.wall_time, 0
+    for index, said in sorted(signs, key=lambda sign: sign[0]):
+        news.finished, news.written_on, after = said, 0.0, index
+    if news.finished and after < len(wall):
+        news.written_on += max(0.0, float(wall[-1] - wall[max(0, after - 1)]))
 
 
 # ---------------------------------------------------------------------------- damage

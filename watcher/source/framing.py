@@ -36,8 +36,9 @@ class Scan:
     ``offset`` is where the next record begins, or the one that stopped it. ``unchecked`` is the
     start of the record that ends there if it was stepped over without a look at its checksum,
     else -1. ``odd`` are points whose value the caller decodes: index and TensorProto.
-    ``sessions`` are SessionLogs: points before it, status, step. ``ends`` are the plugin data of
-    HParams session ends. ``ignored`` counts values and records that look like scalars and are not.
+    ``sessions`` are SessionLogs: points before it, status, step. ``ends`` are HParams session
+    ends: points before it, plugin data. ``ignored`` counts values and records that look like
+    scalars and are not.
     """
 
     points: Columns
@@ -46,7 +47,7 @@ class Scan:
     unchecked: int = -1
     odd: list[tuple[int, bytes]] = field(default_factory=list)
     sessions: list[tuple[int, int, int]] = field(default_factory=list)
-    ends: list[bytes] = field(default_factory=list)
+    ends: list[tuple[int, bytes]] = field(default_factory=list)
     ignored: int = 0
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -63,7 +64,9 @@ def listed(path: str, look: Look, root: str) -> Listing | OSError:
                 elif entry.is_dir(follow_symlinks=False):  # whatever its name: "DONE", too
                     subdirs[name] = entry.path
                 elif name in look.done_markers:
-                    marker, marked_ns = name, entry.stat(follow_symlinks=False).st_mtime_ns
+                    with suppress(OSError):  # it may be gone since, which says nothing of the rest
+                        marked_ns = entry.stat(follow_symlinks=False).st_mtime_ns
+                        marker = name
                 elif entry.is_symlink() and _followed(entry, look, root):
                     links[name] = entry.path
     except OSError as error:

@@ -35,7 +35,7 @@ from watcher.source.ahead import Visit, made, readers_for
 from watcher.source.discover import LONGEST_PAUSE, PAUSE, Directory, Found, Tree
 from watcher.source.follow import Cursor, News
 from watcher.source.listing import DONE_MARKERS, Look
-from watcher.source.rundir import RunDir, packed, plain, unpacked
+from watcher.source.rundir import End, RunDir, packed, plain, unpacked
 from watcher.source.skew import Skew
 
 AnyPath = str | os.PathLike[str]
@@ -231,8 +231,7 @@ class Logdir:
             run = root.runs.get(directory.path)
             if run is not None and run.marked_ns != directory.marked_ns:
                 run.marker, run.marked_ns = directory.marker, directory.marked_ns
-                run.signs += 1
-                batches.append(self._empty(run, 0, now))
+                batches += [self._empty(run, stream, now) for stream in _streams(run)]
         return batches
 
     # ---------------------------------------------------------------- reading
@@ -341,8 +340,7 @@ class Logdir:
                 found[name] = news
                 run.stirred_at = now
                 if news.finished is not None:
-                    run.finished[name] = news.finished
-                    run.signs += 1
+                    run.ends[name] = End(news.finished, cursor.mtime_ns, news.written_on)
                 if visit.known[name]:
                     if len(news.points):
                         newest = float(news.points.wall_time[-1])
@@ -412,13 +410,16 @@ class Logdir:
 
         was_concurrent = run.history.concurrent
         new, begun = {}, list[WallTime]()
+        known = any(facts.total for facts in run.history.files.values())
         for name, n in news.items():
             before = run.cursors[name].points - len(n.points)
             held = run.history.files.get(name)
             anew = n.anew or (held is not None and held.total != before)  # it was gone meanwhile
             new[name] = New(n.points, n.starts, anew)
             if before == 0 and len(n.points):
-                begun.append(float(n.points.wall_time[0]))
+                if known:  # the first file of all is the beginning, and no restart
+                    begun.append(float(n.points.wall_time[0]))
+                known = True
         pieces = run.history.update(new, whole)
         if run.history.concurrent and not was_concurrent:
             detail = "several files with the same tags are written at the same time: kept apart"
@@ -426,9 +427,9 @@ class Logdir:
         seen_at = max(n.seen_at for n in news.values())
         run.attempts.update((p.stream, p.attempt) for p in pieces)
         if not pieces:
-            return [self._empty(run, 0, now, seen_at)]
+            return [self._empty(run, stream, now, seen_at) for stream in _streams(run)]
         last = {piece.stream: piece for piece in pieces}
-        signs = self._signs(run)  # of where each writer is now, not of its earlier tries
+        signs = run.signs()  # of where each writer is now, not of its earlier tries
         return [
             Batch(
                 _key(run, piece.stream),
@@ -455,22 +456,8 @@ class Logdir:
         gone: bool = False,
     ) -> Batch:
         seen_at = now if seen_at is None else seen_at
-        attempt, signs = run.attempts.get(stream, 0), self._signs(run)
+        attempt, signs = run.attempts.get(stream, 0), run.signs()
         return Batch(_key(run, stream), attempt, no_points(), now, seen_at, gone=gone, signs=signs)
-
-    def _signs(self, run: RunDir) -> Signs:
-        """Say why the current attempt counts as complete, if something says so."""
-        first = ("", "")
-        for episode in run.history.given:
-            if episode.kind == "new" and episode.stream == 0:
-                first = (episode.file, "")
-        said = ""
-        for name in sorted(run.finished, key=file_order):
-            if not first[0] or file_order(name) >= file_order(first[0]):
-                said = run.finished[name]
-        ignored = sum(cursor.ignored for cursor in run.cursors.values())
-        said = said or (f"found {run.marker}" if run.marker else "")
-        return Signs(said, run.signs, ignored)
 
     def _changes(self, ailments: list[Ailment]) -> Iterator[Ailment]:
         """Remember what ails; pass on what is new."""

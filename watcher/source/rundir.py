@@ -9,13 +9,24 @@ import os
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, NamedTuple
 
-from watcher.attempts import Episode, Facts, History
-from watcher.model import RunKey, WallTime
+from watcher.attempts import Episode, Facts, History, file_order
+from watcher.model import RunKey, Signs, WallTime
 from watcher.source.follow import Cursor
 
+LATE = 300.0  # seconds: no writer keeps its last points back for longer
 _REST = 1 / 60  # of how long a run was silent: until it is asked again
+
+
+class End(NamedTuple):
+    """What a file says of the end: "" if it took it back; when it was last written then, and for
+    how many seconds it had gone on since, by its points' own times.
+    """
+
+    said: str
+    mtime_ns: int
+    written_on: float
 
 
 @dataclass(slots=True)
@@ -26,15 +37,37 @@ class RunDir:
     path: str
     marker: str = ""
     marked_ns: int = 0
-    signs: int = 0  # of the end that came or went
     plugins: dict[str, str] = field(default_factory=dict)
     cursors: dict[str, Cursor] = field(default_factory=dict)
-    finished: dict[str, str] = field(default_factory=dict)  # by file, where it says something
+    ends: dict[str, End] = field(default_factory=dict)  # by file, where it says something
     history: History = field(default_factory=History)
     attempts: dict[int, int] = field(default_factory=dict)  # the current one of each stream
     stirred_at: WallTime = 0.0  # when we first saw it, or saw it change
     asked_at: WallTime = 0.0
     rests_until: WallTime = 0.0
+
+    def signs(self) -> Signs:
+        """Say why the current attempt counts as complete, if something still says so.
+
+        Nothing does once the files were written to for longer after it than any writer keeps its
+        last points back; that is asked of one clock at a time, the file server's or the run's.
+        """
+        ignored = sum(cursor.ignored for cursor in self.cursors.values())
+        if not (self.ends or self.marker):
+            return Signs(ignored=ignored)
+        newest = max((cursor.mtime_ns for cursor in self.cursors.values()), default=0)
+        given = [e.file for e in self.history.given if e.kind == "new" and e.stream == 0]
+        first = file_order(given[-1]) if given else (0, "")
+        said = [end for name, end in self.ends.items() if file_order(name) >= first]
+        if self.marker:
+            said.append(End(f"found {self.marker}", self.marked_ns, 0.0))
+        for end in sorted(said, key=lambda end: end.mtime_ns, reverse=True):
+            if not end.said:
+                break  # it takes back what was said before
+            late = (newest - end.mtime_ns) / 1e9
+            if max(late, end.written_on) <= LATE:
+                return Signs(end.said, late <= 0 and end.written_on == 0, ignored)
+        return Signs(ignored=ignored)
 
     def rest(self, now: WallTime, longest: float) -> None:
         """Leave it alone for a while. Runs that fell silent together do not wake together."""
@@ -54,7 +87,9 @@ def packed(run: RunDir) -> dict[str, Any]:
         "given": [plain(episode) for episode in run.history.given],
     }
     cursors = {name: plain(cursor) for name, cursor in run.cursors.items()}
-    return plain(run) | {"key": run.key.run, "cursors": cursors, "history": history}
+    ends = {name: tuple(end) for name, end in run.ends.items()}
+    own = {"key": run.key.run, "cursors": cursors, "history": history, "ends": ends}
+    return plain(run) | own
 
 
 def unpacked(held: Mapping[str, Any], root: str) -> RunDir:
@@ -67,5 +102,6 @@ def unpacked(held: Mapping[str, Any], root: str) -> RunDir:
     for cursor in cursors.values():
         cursor.first_look = True
     key = RunKey(root, held["key"])
-    rest = {"key": key, "cursors": cursors, "history": history, "rests_until": 0.0}
+    ends = {name: End(*end) for name, end in held["ends"].items()}
+    rest = {"key": key, "cursors": cursors, "history": history, "ends": ends, "rests_until": 0.0}
     return RunDir(**(dict(held) | rest))
