@@ -271,6 +271,11 @@ def test_a_scan_with_a_config_says_what_its_service_would(team: Path) -> None:
     assert below.stdout == whole.stdout
     why = cli("explain", team / "logs/resnet50/ada/a", "VisionHigh", "-c", team / "config.toml")
     assert "VisionHigh (threshold) sees" in why.stdout or "VisionHigh (expression)" in why.stdout
+    write_run(team / "logs/resnet50/old/b", {"train/loss": FALLING})
+    assert "2 runs" in cli("scan", "-c", team / "config.toml").stdout
+    text = (team / "config.toml").read_text()
+    (team / "config.toml").write_text(text.replace("labels =", 'prune = ["old"]\nlabels ='))
+    assert "1 run " in cli("scan", "-c", team / "config.toml").stdout
     write_run(team / "other", {"train/loss": FALLING})
     elsewhere = cli("scan", team / "other", "-c", team / "config.toml")
     one_line(elsewhere, 2, "under no root of")

@@ -264,6 +264,14 @@ def test_a_job_that_only_ever_fails_is_not_well(house: House) -> None:
     assert house.value("watcher_job_troubles_total", task="poll", kind="error") == 2
 
 
+def test_a_root_that_waits_for_the_tick_of_another_is_not_late(house: House) -> None:
+    house.service._alive[f"evaluator of {house.logs}"] -= 1000.0
+    house.service.engine.ticking = "/mnt/other"
+    assert house.ask("/healthz").code == 200
+    house.service.engine.ticking = str(house.logs)
+    assert house.ask("/healthz").code == 503
+
+
 def test_one_sender_that_hangs_is_not_hidden_by_another(tmp_path: Path, stack: ExitStack) -> None:
     more = '[receivers.other]\ntype = "console"\n[receivers.plain]\ntype = "console"\n'
     house = House(tmp_path, stack, f'{more}[route]\nreceiver = "other"\n')

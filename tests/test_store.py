@@ -188,6 +188,7 @@ def test_a_spoilt_row_of_any_table_stops_no_start(tmp_path: Path, table: str, sp
     with sqlite3.connect(tmp_path / DATABASE) as db:
         db.execute(f"UPDATE {table} SET {spoil} WHERE rowid = 1")
         db.execute("UPDATE notices SET alerts = '[1]'")
+        db.execute("UPDATE ticks SET at = 'x'")
     db.close()
     with Store.open(tmp_path) as store:
         saved = store.load()
@@ -196,6 +197,7 @@ def test_a_spoilt_row_of_any_table_stops_no_start(tmp_path: Path, table: str, sp
             1 - (table == "heard"),
             1 - (table == "silences"),
         )
+        assert saved.tick_at is None
         assert store.told("1") is None
 
 

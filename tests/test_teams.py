@@ -112,6 +112,17 @@ def test_a_start_with_one_broken_pack_goes_on_without_that_teams_rules(shared: S
         assert shared.told(service, "vision") == [("RulesRefused", "resolved")]
 
 
+def test_a_restart_with_a_broken_pack_ends_none_of_that_teams_alerts(shared: Shared) -> None:
+    with shared.begun() as service:
+        assert shared.told(service, "vision") == [("VisionHigh", "firing")]
+    shared.pack("vision", BROKEN)
+    with shared.begun() as service:
+        assert shared.told(service, "vision") == [("RulesRefused", "firing")]
+        shared.pack("vision", PACK % ("VisionHigh", 5))
+        service.reload()
+        assert shared.told(service, "vision") == [("RulesRefused", "resolved")]
+
+
 def test_what_is_wrong_with_the_operators_own_packs_is_refused_whole(
     shared: Shared, service: Service
 ) -> None:

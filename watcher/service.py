@@ -540,7 +540,7 @@ def log_refused(plan: Plan) -> bool:
     """Log which teams' rules are refused; say whether any are."""
     said = [item for told in plan.refused.values() for item in told.items()]
     for team, why in said:
-        log.error("rules refused, the last good ones stay team=%s problem=%s", team, why)
+        log.error("rules refused, those in force stay team=%s problem=%s", team, why)
     return bool(said)
 
 

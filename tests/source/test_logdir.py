@@ -387,6 +387,15 @@ def test_an_end_after_which_the_file_goes_on_is_none_however_it_was_read(
     assert said[-1] == ""
 
 
+def test_only_a_file_that_comes_after_another_may_be_a_restart(tmp_path: Path) -> None:
+    logdir = Logdir([tmp_path])
+    GrowingFile(tmp_path / "run", NAME.replace("17", "16")).scalars("a", range(2), wall=NOW)
+    GrowingFile(tmp_path / "other").scalars("a", range(2), wall=NOW)
+    assert {b.begun for b in logdir.poll(NOW).batches} == {()}
+    GrowingFile(tmp_path / "run").scalars("a", range(2, 4), wall=NOW + 50)
+    assert only(logdir.poll(NOW + 1)).begun == (NOW + 50,)
+
+
 def test_a_marker_that_goes_while_it_is_looked_at_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
