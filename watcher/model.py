@@ -63,6 +63,9 @@ def no_points() -> Columns:
 _NO_POINTS = Columns((), np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0), np.empty(0))
 
 
+LATE = 300.0  # seconds: no writer keeps its last points back for longer
+
+
 @dataclass(frozen=True, slots=True)
 class Signs:
     """What a run's files say about its end, beside the scalars."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from watcher.clock import SystemClock
 
 _LONG = 1.0  # seconds: what takes less needs no bar
 
@@ -27,11 +28,12 @@ def progress(what: str) -> Iterator[Progress]:
 
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bars = Bars(*columns, console=Console(stderr=True), transient=True)
-    task, begun = bars.add_task(what), time.monotonic()
+    clock = SystemClock()
+    task, begun = bars.add_task(what), clock.monotonic()
 
     def show(done: int, total: int) -> None:
         bars.update(task, completed=done, total=total)
-        if not bars.live.is_started and time.monotonic() - begun > _LONG:
+        if not bars.live.is_started and clock.monotonic() - begun > _LONG:
             bars.start()
 
     try:

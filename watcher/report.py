@@ -52,10 +52,13 @@ def survey_of_logs(
     the service would. With ``tbparse`` by its reader, as a second opinion on ours.
     """
     loaded = load_config(config) if config else None
-    logdirs = logdirs or [Path(root.path) for root in loaded.roots] if loaded else logdirs
+    if loaded and not logdirs:
+        logdirs = [Path(root.path) for root in loaded.roots]
     if not logdirs:
         raise WatcherError("name a log directory, or the service's config: -c config.toml")
-    plan = Plan(load_packs(packs_of(rules))) if rules or not loaded else plan_of(loaded, 0)
+    plan = plan_of(loaded, 0) if loaded else Plan(())
+    if rules or not loaded:
+        plan = replace(plan, rules=load_packs(packs_of(rules)))
     if tbparse:
         from watcher.source.oracle import poll_of
 
@@ -70,7 +73,6 @@ def survey_of_logs(
     else:
         poll = read_once(logdirs)
     if loaded:
-        plan = replace(plan_of(loaded, 0), rules=plan.rules)
         batches = tuple(replace(b, run=loaded.under_root(b.run)) for b in poll.batches)
         poll = replace(poll, batches=batches)
     with progress("runs judged") as told:

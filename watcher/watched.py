@@ -18,6 +18,7 @@ from watcher import alerts as life
 from watcher.detectors import RunFacts
 from watcher.evaluate import Bound
 from watcher.model import (
+    LATE,
     Alert,
     AlertState,
     Batch,
@@ -41,7 +42,6 @@ _LR_BEFORE = 3  # like its last fall: what was left of it, at least, some falls 
 _RECENT = 64  # gaps
 _LEAP = 6 * 3600.0  # seconds; a longer gap is a clock that was set, or a run that was put off
 _SIBLINGS = 2  # neighbours that ended at the same step
-_LATE = 300.0  # seconds: no writer keeps its last points back for longer
 # what a framework writes once, when the training is over (HF Trainer)
 _SUMMARY_TAGS = ("train_runtime", "train/train_runtime", "total_flos", "train/total_flos")
 
@@ -94,7 +94,7 @@ class Sign:
 
     def holds(self, wall: WallTime, step: int) -> bool:
         """Whether the run, by now at this point, has not gone on since."""
-        return bool(self.said) and not (wall > self.at + _LATE and step != self.step)
+        return bool(self.said) and not (wall > self.at + LATE and step != self.step)
 
 
 @dataclass(slots=True)

@@ -12,10 +12,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 from watcher.attempts import Episode, Facts, History, file_order
-from watcher.model import RunKey, Signs, WallTime
+from watcher.model import LATE, RunKey, Signs, WallTime
 from watcher.source.follow import Cursor
 
-LATE = 300.0  # seconds: no writer keeps its last points back for longer
 _REST = 1 / 60  # of how long a run was silent: until it is asked again
 
 
