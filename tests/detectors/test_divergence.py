@@ -259,3 +259,15 @@ def test_a_part_of_the_loss_that_grows_from_the_first_is_meant_to():
     for value, status in ((kl, Status.OK), (fell, Status.BREACH)):
         inputs = Inputs({"value": window_of(value)}, RunFacts(parts=True))
         assert detect(inputs, RULE, 0.0).status is status
+
+
+@pytest.mark.parametrize("logged", ["value", "val"])
+def test_the_best_to_go_back_to_is_a_point_of_the_curve_and_stays_it_however_long_it_grows(logged):
+    fall = (0.6 + 2 * np.exp(-np.arange(101) / 30)) * noise(101, 0.04, 3)
+    value = np.concatenate((fall, 50 * noise(5500, 0.02, 4)))
+    lowest = int(fall.argmin())
+    for n in (115, 300, 700, 1500, 3000, 5601):
+        found = say(detect, RULE, **({"value": value[:n]} | {logged: value[:n]}))
+        assert found.status is Status.BREACH, n
+        assert (found.best, found.best_value) == (lowest + 1, fall[lowest]), n
+        assert f"near step {lowest + 1} " in found.reason, n

@@ -21,7 +21,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from watcher.detectors import Inputs, detector
 from watcher.detectors._metric import metric_of
 from watcher.detectors._noise import SHORT, came_back, median, spread, times
-from watcher.detectors._trend import after_last, trend, warming_up
+from watcher.detectors._trend import after_last, best_until, trend, warming_up
 from watcher.model import OK, UNKNOWN, Floats, Ints, Severity, Status, Verdict, WallTime
 from watcher.series import Window
 
@@ -333,22 +333,20 @@ def _part_by_rate(lr: Window | None, since: int, params: Divergence) -> float:
 def _finding(
     inputs: Inputs, step: Ints, value: Floats, smooth: Floats, width: int, near: float
 ) -> Verdict:
+    """Say what was found; the best is the lowest point itself, which no curve that grows moves."""
     low = int(smooth.argmin())
     left = np.flatnonzero(smooth[low:] <= smooth[low] + near)
     began = min(low + int(left[-1]) + width, len(step) - 1) if width > 1 else low + int(left[-1])
     onset = int(step[began])
-    lowest = value[low : low + width]
-    best, best_value = int(step[low + int(lowest.argmin())]), float(lowest.min())
-    if (val := inputs.get("val")) is not None:
-        at, said = val.finite_curve
-        if seen := int(np.searchsorted(at, onset, "right")):  # what came later is no way back
-            lowest = said[:seen]
-            best, best_value = int(at[int(lowest.argmin())]), float(lowest.min())
-    now, base = float(smooth[-1]), float(smooth[low])
+    until = int(step[began + 1]) - 1 if began + 1 < len(step) else onset  # the entry's last step
+    fallen = best_until(inputs["value"], until) or (int(step[low]), float(smooth[low]))
+    val = inputs.get("val")
+    best, best_value = (best_until(val, until) if val is not None else None) or fallen
+    now, (since, base) = float(smooth[-1]), fallen
     factor = f", {times(now / base)} times as high" if base > 0 else ""
     return Verdict(
         Status.BREACH,
-        reason=f"the loss rose from {base:.4g} near step {int(step[low])} to {now:.4g}{factor}, "
+        reason=f"the loss rose from {base:.4g} near step {since} to {now:.4g}{factor}, "
         "and stays up",
         onset=onset,
         value=now,
