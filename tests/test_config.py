@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from watcher.config import (
+    RESTART,
     Heartbeat,
     check_environment,
     default_config,
@@ -28,6 +29,11 @@ from watcher.wiring import heartbeat
 BAD = Path(__file__).parent / "bad"
 EXAMPLE = Path(__file__).parents[1] / "config.example.toml"
 PACK = "rules: [{alert: A, detector: threshold, params: {above: 1}}]"
+
+
+def test_the_example_lists_what_waits_for_a_restart() -> None:
+    head = " ".join(EXAMPLE.read_text().partition("\nstate_dir")[0].replace("#", " ").split())
+    assert f"as they are saved: {', '.join(RESTART)}. While" in head
 
 
 def test_the_example_is_sound_and_shows_the_defaults() -> None:

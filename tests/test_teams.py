@@ -69,6 +69,11 @@ class Shared:
                 said += [(a.alert, a.state.value) for a in owed.notice.alerts]
         return said
 
+    def own(self, service: Service) -> str:
+        """What the watcher says of itself just now."""
+        own = service.engine.roots[str(self.tmp / "logs")].state.own.values()
+        return " ".join(alert.reason for alert in own if alert.open)
+
 
 @pytest.fixture
 def shared(tmp_path: Path) -> Shared:
@@ -91,8 +96,8 @@ def test_a_teams_broken_pack_leaves_its_last_good_one_in_force_and_the_others_al
     assert not service.reloaded
     assert shared.told(service, "vision") == [("RulesRefused", "firing")]
     assert shared.told(service, "nlp") == [("NlpHigh", "firing")]  # its own change is in force
-    (refused,) = service.engine.roots[str(shared.tmp / "logs")].state.own.values()
-    assert "vision.yaml:1:" in refused.reason
+    assert "vision.yaml:1:" in shared.own(service)
+    assert "its last good rules stay in force" in shared.own(service)
     assert "nann" in caplog.text
     shared.pack("vision", PACK % ("VisionHigh", 5))
     service.reload()
@@ -100,11 +105,14 @@ def test_a_teams_broken_pack_leaves_its_last_good_one_in_force_and_the_others_al
     assert shared.told(service, "vision") == [("RulesRefused", "resolved")]
 
 
-def test_a_start_with_one_broken_pack_goes_on_without_that_teams_rules(shared: Shared) -> None:
+def test_a_first_start_with_one_broken_pack_goes_on_without_that_teams_rules(
+    shared: Shared,
+) -> None:
     shared.pack("vision", BROKEN)
     with shared.begun() as service:
         assert [rule.alert for rule in service.engine.plan.rules if rule.team] == ["NlpHigh"]
         assert shared.told(service, "vision") == [("RulesRefused", "firing")]
+        assert "none of its rules is in force" in shared.own(service)
     with shared.begun() as service:  # a restart knows that it was told
         assert shared.told(service, "vision") == []
         shared.pack("vision", PACK % ("VisionHigh", 100))
@@ -112,12 +120,17 @@ def test_a_start_with_one_broken_pack_goes_on_without_that_teams_rules(shared: S
         assert shared.told(service, "vision") == [("RulesRefused", "resolved")]
 
 
-def test_a_restart_with_a_broken_pack_ends_none_of_that_teams_alerts(shared: Shared) -> None:
+def test_a_teams_last_good_pack_stays_in_force_over_a_restart(shared: Shared) -> None:
     with shared.begun() as service:
         assert shared.told(service, "vision") == [("VisionHigh", "firing")]
     shared.pack("vision", BROKEN)
+    for say in ([("RulesRefused", "firing")], []):
+        with shared.begun() as service:
+            assert shared.told(service, "vision") == say
+            assert "its last good rules stay in force" in shared.own(service)
+    write_run(shared.tmp / "logs/b", {"train/loss": [8.0] * 20})  # and they judge what is new
     with shared.begun() as service:
-        assert shared.told(service, "vision") == [("RulesRefused", "firing")]
+        assert shared.told(service, "vision") == [("VisionHigh", "firing")]
         shared.pack("vision", PACK % ("VisionHigh", 5))
         service.reload()
         assert shared.told(service, "vision") == [("RulesRefused", "resolved")]
@@ -126,11 +139,50 @@ def test_a_restart_with_a_broken_pack_ends_none_of_that_teams_alerts(shared: Sha
 def test_what_is_wrong_with_the_operators_own_packs_is_refused_whole(
     shared: Shared, service: Service
 ) -> None:
-    before = service.engine.plan
+    before = service.engine.plan.rules
     (shared.tmp / "mine.yaml").write_text(BROKEN)
     (shared.tmp / "config.toml").write_text(f'{CONFIG}[rules]\npacks = ["mine.yaml"]\n')
     service.reload()
     assert not service.reloaded
-    assert service.engine.plan is before
+    assert service.engine.plan.rules is before
+    assert ("ConfigRefused", "firing") in shared.told(service, "all")
+    assert "mine.yaml:1:" in shared.own(service)
+    (shared.tmp / "config.toml").write_text(CONFIG)
+    service.reload()
+    assert service.reloaded
+    assert shared.told(service, "all") == [("ConfigRefused", "resolved")]
+    (shared.tmp / "config.toml").write_text(f'{CONFIG}[rules]\npacks = ["mine.yaml"]\n')
     with pytest.raises(InvalidInput, match="nann"):
         load_config(shared.tmp / "config.toml").rules_after(())
+
+
+def test_what_waits_for_a_restart_keeps_no_change_of_rules_waiting(
+    shared: Shared, service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert shared.told(service, "nlp") == []
+    fresh = CONFIG.replace('receivers = ["nlp"]', 'receivers = ["other"]')
+    fresh += '[receivers.other]\ntype = "console"\n[rules]\ndisable = ["LossNaN"]\n'
+    (shared.tmp / "config.toml").write_text(fresh)
+    shared.pack("nlp", PACK % ("NlpHigh", 5))
+    shared.pack("vision", BROKEN)
+    service.reload()
+    assert not service.reloaded
+    assert "restart the service to change receivers, and the routes with it" in caplog.text
+    assert "LossNaN" not in {rule.alert for rule in service.engine.plan.rules}
+    assert shared.told(service, "nlp") == [("NlpHigh", "firing")]  # there is no "other" yet
+    assert ("RulesRefused", "firing") in shared.told(service, "vision")
+
+
+def test_a_teams_rules_leave_the_runs_of_another_team_alone(
+    shared: Shared, service: Service
+) -> None:
+    for team in ("vision", "nlp", "guests"):
+        write_run(shared.tmp / f"logs/{team}/r", {"train/loss": [9.0] * 20})
+    shared.pack("nlp", PACK % ("NlpHigh", 5))
+    service.reload()
+    assert sorted(shared.told(service, "nlp")) == [("NlpHigh", "firing")] * 3
+    held = service.engine.roots[str(shared.tmp / "logs")].state.alerts()
+    seen = {(a.alert, a.run) for a in held if a.team}
+    assert ("NlpHigh", "nlp/r") in seen
+    assert ("NlpHigh", "guests/r") in seen  # which is no team of the config
+    assert not {("NlpHigh", "vision/r"), ("VisionHigh", "nlp/r")} & seen

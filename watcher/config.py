@@ -40,12 +40,25 @@ from watcher.receivers import CONSOLE, Receiver, Secret
 from watcher.receivertext import RECEIVERS, ReceiverText
 from watcher.roles import Pin
 from watcher.routing import OWN_LABELS, Route
-from watcher.rules import load_packs, packs_dir
+from watcher.rules import packs_dir, read_packs
 from watcher.runs import label_names, template_labels
 from watcher.source.listing import DONE_MARKERS
 
 SHIPPED = "shipped"  # among packs: those that come with the program
 _SECRET_WORDS = ("token", "bot_token", "secret", "password", "api_key")
+# what jobs and threads are made for when the service starts: of these a change waits for a restart
+RESTART = (
+    "roots",
+    "receivers",
+    "owners",
+    "state_dir",
+    "poll_interval",
+    "checkpoint_every",
+    "catch_up",
+    "log_level",
+    "listen",
+    "heartbeat",
+)
 Intervals = Mapping[str, tuple[Interval, ...]]
 
 # ------------------------------------------------------------------------- what comes out
@@ -89,6 +102,19 @@ class Heartbeat:
     every: float
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The rules in force, and what is ``refused``, by team.
+
+    ``texts``: the packs of each team that were taken, as written, by file: to be kept for a start
+    at which they are refused.
+    """
+
+    rules: tuple[Rule, ...]
+    refused: Mapping[str, InvalidInput]
+    texts: Mapping[str, Mapping[str, str]]
+
+
 @dataclass(frozen=True)
 class Config:
     """All that the operator asked for, checked. Durations are seconds, paths are absolute.
@@ -124,28 +150,29 @@ class Config:
         ``min_silence`` holds for every rule that has such a parameter. InvalidInput with every
         problem of every pack.
         """
-        rules, refused = self.rules_after(())
-        if refused:
-            raise InvalidInput(
-                [problem for error in refused.values() for problem in error.problems]
-            )
-        return rules
+        loaded = self.rules_after(())
+        if loaded.refused:
+            raise InvalidInput([p for error in loaded.refused.values() for p in error.problems])
+        return loaded.rules
 
-    def rules_after(
-        self, last: Sequence[Rule]
-    ) -> tuple[tuple[Rule, ...], dict[str, InvalidInput]]:
-        """Return the rules in force after those of ``last``, and what is wrong, by team.
+    def rules_after(self, last: Sequence[Rule]) -> Loaded:
+        """Return the rules in force after those of ``last``.
 
         A team whose packs are refused keeps what it had. InvalidInput if it is the operator's.
         """
         rules: list[Rule] = []
         refused: dict[str, InvalidInput] = {}
-        for packs, team in self._pack_sets():
+        texts: dict[str, dict[str, str]] = {}
+        for paths, team in self._pack_sets():
             try:
-                rules += load_packs(packs, team=team)
+                packs = read_packs(paths, team=team)
             except InvalidInput as error:
                 refused[team] = error
                 rules += [rule for rule in last if rule.team == team]
+            else:
+                rules += [rule for pack in packs for rule in pack.rules]
+                texts[team] = {str(pack.path): pack.text for pack in packs}
+        texts.pop("", None)
         problems = list(refused.pop("").problems) if "" in refused else []
         if problems:
             problems += [one for error in refused.values() for one in error.problems]
@@ -159,7 +186,26 @@ class Config:
             ]
         if problems:
             raise InvalidInput(problems)
-        return tuple(self._patient(r) for r in rules if r.alert not in self.disable), refused
+        enabled = tuple(self._patient(r) for r in rules if r.alert not in self.disable)
+        return Loaded(enabled, refused, texts)
+
+    def until_restart(self, fresh: Config) -> tuple[Config, list[str]]:
+        """Return what can be taken of a ``fresh`` config while this runs; and the keys that wait.
+
+        While roots or receivers wait, so do the routes and what the teams are granted.
+        """
+        waiting = [key for key in RESTART if getattr(fresh, key) != getattr(self, key)]
+        held = {key: getattr(self, key) for key in waiting}
+        if {"roots", "receivers"} & held.keys():
+            held["routes"] = self.routes
+            held["teams"] = {
+                name: dataclasses.replace(
+                    team, packs=fresh.teams[name].packs, members=fresh.teams[name].members
+                )
+                for name, team in self.teams.items()
+                if name in fresh.teams
+            }
+        return dataclasses.replace(fresh, **held), waiting
 
     def rule_files(self) -> list[Path]:
         """Return the files and directories of rules whose change asks for a reload."""

@@ -14,8 +14,9 @@ from watcher.clock import Clock, SystemClock
 from watcher.config import Config
 from watcher.engine import Engine, restore
 from watcher.errors import LogdirError, StoreError
+from watcher.rules import kept_rules
 from watcher.sdnotify import notify
-from watcher.service import CHECKPOINT, WITHOUT_SHIPPED, Service, Signals
+from watcher.service import CHECKPOINT, WITHOUT_SHIPPED, Service, Signals, keep_packs
 from watcher.source import scan
 from watcher.source.logdir import Logdir
 from watcher.store import Store, exclusive
@@ -78,7 +79,9 @@ def _engine(config: Config, config_path: Path | None, store: Store, clock: Clock
     started = clock.now() if saved.tick_at is None else min(clock.now(), saved.tick_at)
     for root in roots:  # who names a directory on the command line means what is in it
         root.state.judge_from = -math.inf if config_path is None else started - config.catch_up
-    plan, deaf = plan_of(config, 0, last=()), config.no_resolved()
+    loaded = config.rules_after(kept_rules(store.kept_packs()))
+    keep_packs(store, loaded, config)
+    plan, deaf = plan_of(config, 0, loaded), config.no_resolved()
     return Engine(roots, plan, config.routes, store, clock, saved.heard, no_resolved=deaf)
 
 

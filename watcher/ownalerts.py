@@ -1,4 +1,4 @@
-"""What does the watcher say of itself? A root that cannot be read, a team's rules it refused.
+"""What does the watcher say of itself? A root that cannot be read, rules or a config it refused.
 
 One alert each, that lives like any other; none of them is about a training.
 """
@@ -37,10 +37,19 @@ PACK_RULE = Rule(
     inputs={},
     params=None,
     severity=Severity.WARNING,
-    annotations={"summary": "rules of team {team} are refused; those in force stay: {reason}"},
+    annotations={"summary": "the rules of team {team} are refused: {reason}"},
     origin="built in",
 )
-OWN_RULES = (ROOT_RULE, PACK_RULE)
+CONFIG_RULE = Rule(
+    alert="ConfigRefused",
+    detector="refused",
+    inputs={},
+    params=None,
+    severity=Severity.WARNING,
+    annotations={"summary": "the watcher's config is refused: {reason}"},
+    origin="built in",
+)
+OWN_RULES = (ROOT_RULE, PACK_RULE, CONFIG_RULE)
 IDS = frozenset(rule.id for rule in OWN_RULES)
 
 
@@ -63,16 +72,17 @@ def of_roots(held: Mapping[Slot, Alert], unreachable: Mapping[str, str]) -> list
 
 
 def of_rules(held: Mapping[Slot, Alert], root: str, refused: Mapping[str, str]) -> list[Said]:
-    """Return what is to be said of teams' rules, under the root at which their teams are told."""
-    teams = {slot.subject for slot in held if slot.rule == PACK_RULE.id}
-    return [
-        Said(
-            Slot(PACK_RULE.id, RunKey(root, "."), 0, team),
-            replace(PACK_RULE, team=team),
-            refused.get(team, ""),
-        )
-        for team in sorted(teams.union(refused))
-    ]
+    """Return what is to be said of teams' rules, under the root at which their teams are told.
+
+    Of "", which is no team, what is wrong with the operator's own packs and config.
+    """
+    told = {slot.subject for slot in held if slot.rule in (PACK_RULE.id, CONFIG_RULE.id)}
+    found = []
+    for team in sorted(told.union(refused)):
+        rule = replace(PACK_RULE, team=team) if team else CONFIG_RULE
+        slot = Slot(PACK_RULE.id if team else rule.id, RunKey(root, "."), 0, team)
+        found.append(Said(slot, rule, refused.get(team, "")))
+    return found
 
 
 def advance(

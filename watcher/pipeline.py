@@ -37,16 +37,18 @@ _LATELY = 3600.0  # seconds in which a message about a run may still be on its w
 class Plan:
     """What is asked of every tick: the rules, who they may see, and how runs are told apart.
 
-    ``grants``: the roots a team's rules may look at; a team that is not named sees them all.
+    ``grants``: the roots a team's rules may look at; a team that is not named sees them all, but
+    for the runs that their label ``team`` gives to another of the ``teams``.
     ``labels`` gives a run's labels from its path. ``grouping`` per root, True where not named.
     ``version`` differs whenever rules or pins differ. ``ended_after``: seconds of silence after
     which a run without a sign of completion has ended. ``refused``: teams whose rules are not
-    taken, and why, by the root at which they are told.
+    taken, and why, by the root at which they are told; "" for the operator's rules and config.
     """
 
     rules: tuple[Rule, ...]
     pins: tuple[Pin, ...] = ()
     grants: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    teams: frozenset[str] = frozenset()
     labels: Callable[[RunKey], Mapping[str, str]] = field(default=lambda run: {})
     grouping: Mapping[str, bool] = field(default_factory=dict)
     ended_after: float = 6 * 3600.0
@@ -56,19 +58,23 @@ class Plan:
     @property
     def refused_teams(self) -> Collection[str]:
         """Teams whose rules are not taken."""
-        return {team for told in self.refused.values() for team in told}
+        return {team for told in self.refused.values() for team in told if team}
 
     def labels_for(self, run: RunKey) -> Mapping[str, str]:
         """Return the run's labels, from its path."""
         return self.labels(run)
 
     def rules_for(self, run: RunKey) -> Sequence[Rule]:
-        """Return the rules that may look at ``run``: the team may see its root, and it matches."""
+        """Return the rules that may look at ``run``: the team may see it, and it matches."""
         labels = self.labels(run)
+        owner = labels.get("team", "")
+        others = self.teams - {owner} if owner in self.teams else frozenset()
         return [
             rule
             for rule in self.rules
-            if run.root in self.grants.get(rule.team, (run.root,)) and applies(rule, run, labels)
+            if run.root in self.grants.get(rule.team, (run.root,))
+            and rule.team not in others
+            and applies(rule, run, labels)
         ]
 
 

@@ -66,6 +66,7 @@ class Pack:
     rules: tuple[Rule, ...]
     tests: tuple[PackTest, ...]
     lines: tuple[int, ...] = ()
+    text: str = ""
 
 
 # ------------------------------------------------------------------------- finding packs
@@ -128,6 +129,21 @@ def read_packs(paths: Sequence[Path] | None, *, team: str = "") -> list[Pack]:
     if problems:
         raise InvalidInput(problems)
     return packs
+
+
+def kept_rules(kept: Mapping[str, Mapping[str, str]]) -> tuple[Rule, ...]:
+    """Return the rules of packs that were kept, by team and file; none of a team of another time.
+
+    A version that came since may refuse what was good when it was kept.
+    """
+    rules: list[Rule] = []
+    for team, texts in kept.items():
+        try:
+            packs = [parse_pack(text, file, team=team) for file, text in texts.items()]
+        except InvalidInput:
+            continue
+        rules += [rule for pack in packs for rule in pack.rules]
+    return tuple(rules)
 
 
 def load_pack(path: Path, *, team: str = "") -> Pack:
@@ -234,7 +250,7 @@ def parse_pack(text: str, file: str, *, team: str = "") -> Pack:
     if faults or maker.problems:
         raise InvalidInput(_with_faults(faults, maker.problems))
     lines = tuple(places.of(("tests", i))[0] for i in range(len(pack.tests)))
-    return Pack(Path(file), team, tuple(r for r in rules if r), tuple(pack.tests), lines)
+    return Pack(Path(file), team, tuple(r for r in rules if r), tuple(pack.tests), lines, text)
 
 
 def _with_faults(faults: list[Problem], found: list[Problem]) -> list[Problem]:

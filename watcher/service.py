@@ -31,7 +31,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from watcher import heap
 from watcher.clock import Clock, Steps
-from watcher.config import Config, load_config
+from watcher.config import Config, Loaded, load_config
 from watcher.engine import Engine
 from watcher.errors import InvalidInput, StoreError, WatcherError
 from watcher.listener import Listener
@@ -43,7 +43,7 @@ from watcher.pipeline import Plan
 from watcher.records import printable
 from watcher.sdnotify import notify, watchdog_seconds
 from watcher.store import Store
-from watcher.wiring import heartbeat, listeners, notifiers, plan_of
+from watcher.wiring import heartbeat, listeners, notifiers, plan_of, refusing
 
 log = logging.getLogger(__name__)
 
@@ -58,16 +58,6 @@ _LISTEN = 0.3  # seconds between looks at what signals noted
 _PRUNE_EVERY = 6 * 3600.0
 WITHOUT_SHIPPED = 'the shipped packs are not in force; add "shipped" to rules.packs to keep them'
 CHECKPOINT = "windows.checkpoint"
-# what jobs and threads are made for when the service starts
-_FIXED = (
-    "roots",
-    "receivers",
-    "state_dir",
-    "poll_interval",
-    "checkpoint_every",
-    "listen",
-    "heartbeat",
-)
 # who gives signs of life, by what a job is called: one each, or the others would hide who hangs
 _SIGNS = {"poll": "evaluator of {}", "send": "sender to {}", "housekeeping": "scheduler"}
 _FIRST_BEAT = 60.0  # seconds that a start must last: a service that starts for ever is not well
@@ -347,10 +337,7 @@ class Service:
     # ---------------------------------------------------------------- while it runs
 
     def reload(self) -> None:
-        """Take rules, roles' pins and routes anew; what is wrong leaves the old in force.
-
-        What jobs and threads were made for (roots, receivers, intervals) takes a restart.
-        """
+        """Take the files anew; what is wrong, or waits for a restart, leaves the old in force."""
         with self._reloading:
             self._files = _mtimes(self.config, self._config_path)
             self.reloaded = self._taken()
@@ -359,24 +346,26 @@ class Service:
         """Say whether what the files hold was taken; log why not."""
         try:
             fresh = load_config(self._config_path) if self._config_path else self.config
-            plan = plan_of(fresh, self.engine.plan.version + 1, self.engine.plan.rules)
-        except InvalidInput as error:
-            for problem in error.problems:
-                log.error("not reloaded, the last good rules stay problem=%s", problem)
-            return False
+            fresh, waiting = self.config.until_restart(fresh)
+            loaded = fresh.rules_after(self.engine.plan.rules)
+            plan = plan_of(fresh, self.engine.plan.version + 1, loaded)
         except WatcherError as error:
-            log.error("not reloaded, the last good rules stay error=%r", str(error))
+            problems = error.problems if isinstance(error, InvalidInput) else [str(error)]
+            for problem in problems:
+                log.error("not reloaded, the last good rules stay problem=%s", problem)
+            self.engine.plan = refusing(self.engine.plan, self.config, error)
             return False
-        fixed = [k for k in _FIXED if getattr(fresh, k) != getattr(self.config, k)]
-        if fixed:
-            log.error("not reloaded, restart the service to change %s", ", ".join(fixed))
-            return False
-        self.engine.plan, self.engine.routes, self.config = plan, fresh.routes, fresh
+        before, self.config = self.config, fresh
+        self.engine.plan, self.engine.routes = plan, fresh.routes
         self._files = _mtimes(self.config, self._config_path)
         log.info("reloaded rules=%d", len(plan.rules))
+        keep_packs(self._store, loaded, fresh)
+        if waiting:
+            routes = ", and the routes with it" if fresh.routes is before.routes else ""
+            log.error("restart the service to change %s%s", ", ".join(waiting), routes)
         if fresh.without_shipped:
             log.warning(WITHOUT_SHIPPED)
-        return not log_refused(plan)
+        return not (log_refused(plan) or waiting)
 
     def healthy(self) -> bool:
         """Whether scheduler, evaluator and senders gave a sign of life of late."""
@@ -536,11 +525,19 @@ def _utcnow(clock: Clock, later: float = 0.0) -> object:
     return datetime.fromtimestamp(clock.now() + later, UTC)
 
 
+def keep_packs(store: Store, loaded: Loaded, config: Config) -> None:
+    """Keep the teams' packs that were taken, for a start at which they are refused."""
+    try:
+        store.keep_packs(loaded.texts, config.teams)
+    except StoreError as error:
+        log.error("packs not kept for the next start error=%r", str(error))
+
+
 def log_refused(plan: Plan) -> bool:
     """Log which teams' rules are refused; say whether any are."""
     said = [item for told in plan.refused.values() for item in told.items()]
     for team, why in said:
-        log.error("rules refused, those in force stay team=%s problem=%s", team, why)
+        log.error("rules refused team=%s problem=%s", team, why)
     return bool(said)
 
 

@@ -341,6 +341,26 @@ class Store(Database):
         self._give_up(others, "no receiver of this name is in the config any more", now)
         return sorted(set(others.values()))
 
+    # ---------------------------------------------------------------- teams' last good packs
+
+    def keep_packs(self, texts: Mapping[str, Mapping[str, str]], teams: Collection[str]) -> None:
+        """Keep these packs, by team and file, and none of a team that is no more."""
+        with self._transaction() as db:
+            for team in {row["team"] for row in db.execute("SELECT DISTINCT team FROM packs")}:
+                if team in texts or team not in teams:
+                    db.execute("DELETE FROM packs WHERE team = ?", (team,))
+            rows = [(t, f, text) for t, files in texts.items() for f, text in files.items()]
+            db.executemany("INSERT INTO packs VALUES (?, ?, ?)", rows)
+
+    def kept_packs(self) -> dict[str, dict[str, str]]:
+        """Return the packs that were kept, as written, by team and file."""
+        kept: dict[str, dict[str, str]] = {}
+        for row in self._rows("SELECT team, file, text FROM packs ORDER BY rowid"):
+            kept.setdefault(row["team"], {})[row["file"]] = row["text"]
+        return kept
+
+    # ---------------------------------------------------------------- receivers
+
     def failures(self, receiver: str) -> int:
         """Count the failures in a row of a receiver."""
         rows = self._rows("SELECT failures FROM receivers WHERE name = ?", (receiver,))

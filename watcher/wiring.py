@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from watcher.config import Config, Root
+from watcher.config import Config, Loaded, Root
 from watcher.errors import InvalidInput, WatcherError
-from watcher.model import Rule, RunKey
+from watcher.model import RunKey
 from watcher.notify.base import Notifier
 from watcher.notify.console import Console
 from watcher.notify.heartbeat import Heartbeat
@@ -30,36 +31,54 @@ if TYPE_CHECKING:
     from watcher.notify.socketmode import SocketMode
 
 
-def plan_of(config: Config, version: int, last: Sequence[Rule] | None = None) -> Plan:
-    """Return what every tick is asked; InvalidInput with every problem of every pack.
+def plan_of(config: Config, version: int, loaded: Loaded | None = None) -> Plan:
+    """Return what every tick is asked, by the rules ``loaded``.
 
-    With the rules that were in force ``last``, a team whose packs are refused keeps its own.
+    Without them they are read; then InvalidInput with every problem of every pack.
     """
-    rules, refused = (config.load_rules(), {}) if last is None else config.rules_after(last)
+    loaded = loaded or Loaded(config.load_rules(), {}, {})
 
     def labels(run: RunKey) -> Mapping[str, str]:
         return config.labels_for(run.root, run.run)
 
     return Plan(
-        rules=rules,
+        rules=loaded.rules,
         pins=config.pins,
         grants=config.grants(),
+        teams=frozenset(config.teams),
         labels=labels,
         grouping={root.path: root.grouping for root in config.roots},
         ended_after=config.ended_after,
         version=version,
-        refused=_told_at(config, refused),
+        refused=_told_at(config, loaded),
     )
 
 
-def _told_at(config: Config, refused: Mapping[str, InvalidInput]) -> dict[str, dict[str, str]]:
+def _told_at(config: Config, loaded: Loaded) -> dict[str, dict[str, str]]:
     """Say what was refused, team by team, under the first root that each may look at."""
     told: dict[str, dict[str, str]] = {}
-    for team, error in refused.items():
+    for team, error in loaded.refused.items():
         root = next(iter(config.teams[team].roots or [root.path for root in config.roots]))
-        first, more = error.problems[0], len(error.problems) - 1
-        told.setdefault(root, {})[team] = f"{first}{f', and {more} more' if more else ''}"
+        held = any(rule.team == team for rule in loaded.rules)
+        until = "its last good rules stay in force" if held else "none of its rules is in force"
+        told.setdefault(root, {})[team] = f"{_first(error)}; until that is mended {until}"
     return told
+
+
+def refusing(plan: Plan, config: Config, error: WatcherError) -> Plan:
+    """Return the plan in force, which from now on says why no other is taken."""
+    root = config.roots[0].path
+    why = f"{_first(error)}; until that is mended the last good one stays in force"
+    told = {**plan.refused, root: {**plan.refused.get(root, {}), "": why}}
+    return replace(plan, refused=told)
+
+
+def _first(error: WatcherError) -> str:
+    """Name the first of what is wrong, and how much more is."""
+    if not isinstance(error, InvalidInput):
+        return str(error)
+    more = len(error.problems) - 1
+    return f"{error.problems[0]}{f', and {more} more' if more else ''}"
 
 
 def source_options(root: Root) -> SourceOptions:
