@@ -98,6 +98,8 @@ def test_json_lines_have_exactly_the_promised_fields(logs: Path) -> None:
         (("read", "LOGS", "-o", "x.foo"), 2, (".parquet",)),
         (("read", "LOGS", "-o", "/none/x.csv"), 2, ("/none/x.csv",)),
         (("explain", "LOGS/nan", "Foo"), 2, ("no rule Foo", "LossNaN")),
+        (("explain", "LOGS/nan", "losNaN"), 2, ('did you mean "LossNaN"',)),
+        (("explain", "LOGS/nan", "Overfitting"), 2, ("none of the series it needs", "val_loss")),
         (("status",), 2, ("-c config.toml",)),
         (("run",), 2, ("nothing to watch",)),
     ],
@@ -170,6 +172,28 @@ def test_each_run_is_told_when_it_should_have_stopped(logs: Path) -> None:
     assert "converged" in lines[-1]
 
 
+def test_a_run_that_went_wrong_has_not_converged(tmp_path: Path) -> None:
+    down = [0.1 + 0.9 ** (i / 2) for i in range(60)]
+    up = [*down[:20], *(down[19] * 1.03**i for i in range(40))]
+    write_run(tmp_path / "overfits", {"train/loss": down, "val/loss": up})
+    write_run(tmp_path / "chance", {"train/loss": [0.6931 + i % 2 * 1e-4 for i in range(60)]})
+    lines = cli("scan", tmp_path, "--converged").stdout.splitlines()[-2:]
+    assert lines[0].startswith("chance: has not learned: ")
+    assert re.match(
+        r"overfits: should have stopped at its best, val/loss \S+ at step 19: ", lines[1]
+    )
+
+
+def test_what_no_rule_looks_at_is_named(tmp_path: Path) -> None:
+    write_run(tmp_path / "odd", {"custom/thing": FALLING})
+    done = cli("scan", tmp_path)
+    one_line(done, 0, "no rule looks at any series of odd: only a silence would be told")
+    (tmp_path / "mine.yaml").write_text("rules: [{alert: High, expr: \"'Los/val'.last > 1\"}]")
+    write_run(tmp_path / "usual", {"Loss/val": FALLING})
+    said = cli("scan", tmp_path / "usual", "--rules", "shipped", "--rules", tmp_path / "mine.yaml")
+    one_line(said, 0, "High looks at no series here: no run has Los/val")
+
+
 def test_findings_are_compared_with_labels_and_their_onsets(logs: Path, tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("run,label,onset_step\nnan,nan,60\nfine,healthy,\n")
     said = cli("scan", logs, "--labels", tmp_path / "labels.csv").stdout
@@ -221,7 +245,7 @@ def test_the_state_is_shown_and_silences_come_and_go(logs: Path, tmp_path: Path)
     state.unlink()
     (tmp_path / "kept").rename(state)
     for what in ("status", "alerts", "runs"):
-        assert cli(what, "-c", config).returncode == 0
+        assert cli(what, "-c", config).returncode == (what == "status")  # it does not run
         json.loads(cli(what, "-c", config, "--format", "json").stdout)
     made = cli("silence", "add", "run=nan*", "--for", "2h", "--by", "ada", "-c", config)
     assert "run=nan*" in made.stdout
@@ -233,6 +257,13 @@ def test_the_state_is_shown_and_silences_come_and_go(logs: Path, tmp_path: Path)
     one_line(cli("silence", "expire", held["id"], "-c", config), 2, "no silence")
     one_line(cli("silence", "add", "nan", "--for", "2h", "-c", config), 2, "name=glob")
     one_line(cli("silence", "add", "run=b", "--for", "2x", "-c", config), 2, "not a duration")
+    wrong = cli("silence", "add", "alert=LosNaN", "--for", "2h", "-c", config)
+    one_line(wrong, 2, 'no rule of the name "LosNaN"', 'did you mean "LossNaN"')
+    assert cli("silence", "add", "alert=Loss*", "--for", "2h", "-c", config).returncode == 0
+    assert cli("run", "--once", "-c", config).returncode == 1
+    shown = cli("alerts", "-c", config).stdout
+    assert "(silenced by " in shown
+    assert "1 firing, 1 of them silenced" in shown
     wrong = cli("silence", "add", "sevrity=!critical", "--for", "2h", "-c", config)
     one_line(wrong, 2, 'no alert has the label "sevrity"', 'did you mean "severity"')
 
@@ -315,7 +346,9 @@ def test_what_was_given_up_can_be_sent_again(tmp_path: Path) -> None:
     with Store.open(tmp_path / "state") as store:
         store.commit(Changes(NOW, {}, notices=(notice,)))
         store.mark_dead(notice, "the token was revoked", NOW)
-    assert "0 sent, 0 queued, 1 given up" in cli("status", "-c", config).stdout
+    status = cli("status", "-c", config).stdout
+    assert "0 sent, 0 queued, 1 given up" in status
+    assert re.search("^given up: .+ of resnet/lr3: the token was revoked$", status, re.MULTILINE)
     one_line(cli("resend", "vision", "-c", config), 2, "there is: console")
     assert "1 queued again for console" in cli("resend", "console", "-c", config).stdout
     assert "resnet/lr3" in cli("run", "--once", "-c", config).stdout
@@ -341,6 +374,7 @@ def test_alerts_of_rules_in_shadow_are_told_apart_and_not_counted(tmp_path: Path
     assert "alerts: 0 firing, 1 in shadow" in status
     assert "/logs: 1 run\n" in status
     assert status.startswith("NOT RUNNING: this is what the service left; start it\n")
+    assert cli("status", "-c", config).returncode == 1
     assert json.loads(cli("alerts", "-c", config, "--format", "json").stdout)[0]["shadow"]
 
 

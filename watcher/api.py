@@ -9,9 +9,9 @@ from pathlib import Path
 
 from watcher import replay
 from watcher.evaluate import applies
-from watcher.model import Ailment, Alert, AlertState, Poll, Rule, WallTime
+from watcher.model import Ailment, Alert, AlertState, Poll, Role, Rule, WallTime
 from watcher.pipeline import Plan, State, tick
-from watcher.rules import default_rules, load_packs
+from watcher.rules import default_rules, load_packs, packs_dir
 from watcher.source.logdir import ONE_SHOT, Logdir, SourceOptions, read_once
 from watcher.watched import Watched
 
@@ -20,13 +20,15 @@ _WHOLE = replace(
     ONE_SHOT, corrupt_grace=SourceOptions().corrupt_grace
 )  # all that is new, each time
 Rules = Sequence[Rule | AnyPath]
+_CONTEXT = {Role.LEARNING_RATE, Role.GRAD_NORM, Role.THROUGHPUT, Role.EPOCH}
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
     """What a scan found: alerts that fired, in order of their firing, the runs, the health.
 
-    ``blind``: rules that are for other runs than those that are there.
+    ``blind``: rules that are for other runs than those that are there; ``tagless``: rules of the
+    team's own for tags that none of the runs has.
     """
 
     alerts: tuple[Alert, ...]
@@ -34,6 +36,17 @@ class Survey:
     ailments: tuple[Ailment, ...]
     unreachable: tuple[str, ...]
     blind: tuple[Rule, ...] = ()
+    tagless: tuple[Rule, ...] = ()
+    rules: tuple[Rule, ...] = ()
+
+    @property
+    def unjudged(self) -> list[Watched]:
+        """Runs of which no series has a meaning to a rule: only their silence would be told."""
+        return [
+            run
+            for run in self.runs
+            if not run.judged_series and _CONTEXT.issuperset(m.role for m in run.assigned.values())
+        ]
 
 
 def survey(logdirs: Sequence[AnyPath], plan: Plan, now: WallTime | None = None) -> Survey:
@@ -69,7 +82,28 @@ def survey_of(
         for rule in plan.rules
         if rule.match and not any(applies(rule, r.key, plan.labels_for(r.key)) for r in runs)
     ]
-    return Survey(tuple(alerts), tuple(runs), poll.ailments, tuple(poll.unreachable), tuple(blind))
+    bound = {bound.subject.rule.id for run in runs for bound in run.bounds}
+    tagless = [
+        rule
+        for rule in plan.rules
+        if rule.id not in bound and rule not in blind and own_tags(rule)
+    ]
+    return Survey(
+        tuple(alerts),
+        tuple(runs),
+        poll.ailments,
+        tuple(poll.unreachable),
+        tuple(blind),
+        tuple(tagless),
+        plan.rules,
+    )
+
+
+def own_tags(rule: Rule) -> list[str]:
+    """Return the tags that a rule names; none of a shipped one, which is for whoever has them."""
+    if Path(rule.origin).is_relative_to(packs_dir()):
+        return []
+    return [one.tag for one in rule.inputs.values() if one.tag]
 
 
 def scan(logdir: AnyPath, rules: Rules | None = None, now: WallTime | None = None) -> list[Alert]:

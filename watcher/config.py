@@ -567,7 +567,7 @@ def check_environment(config: Config) -> list[Problem]:
         said.append(f"receiver {receiver.name}: {receiver.missing}" if receiver.missing else "")
         said += [_file_trouble(receiver, key) for key in receiver.text.paths]
     if config.state_dir:
-        said.append(_state_trouble(Path(config.state_dir)))
+        said.append(state_trouble(Path(config.state_dir)))
     problems = [Problem(file, 0, 0, message) for message in said if message]
     try:
         rules = config.load_rules()
@@ -645,10 +645,15 @@ def _file_trouble(receiver: Receiver, key: str) -> str:
     return f"receiver {receiver.name}: {key} {path}: missing, or not readable by this user"
 
 
-def _state_trouble(path: Path) -> str:
+def state_trouble(path: Path) -> str:
+    """Say why the state cannot be kept there, "" if it can."""
+    if path.is_symlink() and not path.exists():
+        return f"state_dir {path}: a link that leads nowhere; correct it"
     there = path if path.exists() else path.parent
     if not there.is_dir():
         return f"state_dir {path}: no such directory; create {there}"
+    if os.statvfs(there).f_flag & os.ST_RDONLY:
+        return f"state_dir {path}: its file system is mounted read-only; mount it for writing"
     if not os.access(there, os.W_OK | os.X_OK):
         return f"state_dir {path}: not writable; let the service's user write to {there}"
     return ""

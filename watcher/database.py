@@ -265,8 +265,12 @@ def _make_private(path: Path) -> None:
 
 
 _NEXT_STEP = (
-    ("readonly", "cannot be written; make its directory writable for the watcher's user"),
-    ("full", "the disk is full; free some space, nothing is lost meanwhile"),
+    (
+        "readonly",
+        "cannot be written; make its directory writable for the watcher's user, or mount its file"
+        " system for writing",
+    ),
+    ("full", "the disk is full, and this was not written; free some space"),
     (
         "disk i/o",
         "cannot be written or read (full disk or quota, or a broken disk); see the kernel log",

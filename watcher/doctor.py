@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from watcher.config import Config, Root
+from watcher.config import Config, Root, state_trouble
 from watcher.errors import WatcherError
 from watcher.model import WallTime
 from watcher.notify.base import Examined, SendError
@@ -132,14 +132,9 @@ def _state(state_dir: str) -> Finding:
     if not state_dir:
         return Finding("state_dir: none; a restart forgets what was sent")
     path = Path(state_dir)
-    if path.is_symlink() and not path.exists():
-        return Finding(f"state_dir {path}: a link that leads nowhere; correct it", good=False)
-    there = path if path.exists() else path.parent
-    if not there.is_dir():
-        return Finding(f"state_dir {path}: no such directory; create {there}", good=False)
-    if not os.access(there, os.W_OK | os.X_OK):
-        return Finding(f"state_dir {path}: not writable by this user; chown it", good=False)
-    free = shutil.disk_usage(there).free
+    if trouble := state_trouble(path):
+        return Finding(trouble, good=False)
+    free = shutil.disk_usage(path if path.exists() else path.parent).free
     low = free < _LOW
     said = f"state_dir {path}: writable, {free / 1e9:.1f} GB free{'; make room' if low else ''}"
     return Finding(said, good=not low)
@@ -169,7 +164,8 @@ def _granted(receiver: Receiver) -> Iterator[Finding]:
         yield Finding(f"receiver {receiver.name}: {error}", good=False)
         return
     said = f"lacks scopes: {lacking}; add them to the app, install it again" if lacking else ""
-    yield Finding(f"receiver {receiver.name}: {said or 'its scopes suffice'}", good=not said)
+    enough = f"its scopes suffice; watcher notify-test {receiver.name} tries the channel"
+    yield Finding(f"receiver {receiver.name}: {said or enough}", good=not said)
 
 
 def _secret(whose: str, what: str, secret: Secret) -> Finding:

@@ -180,14 +180,23 @@ class _Service(Collector):
         states: list[Sample] = []
         series: list[Sample] = []
         ailing: list[Sample] = []
+        unjudged: list[Sample] = []
         for one in self._engine.roots.values():
             root, runs = _label(one.path), list(one.state.runs.values())
             in_state = Counter(run.state for run in runs)
             states += [((root, state.value), in_state[state]) for state in RunState]
             series.append(((root,), sum(len(run.windows) for run in runs)))
             sick = Counter(a.health for a in list(one.source.health.values()))
+            unseen = [r for r in runs if r.counts and not r.judged_series]
+            unjudged.append(((root,), len(unseen)))
             ailing += [((root, h.name.lower()), sick[h]) for h in Health if h is not Health.OK]
         yield _gauge("runs", "Runs by how they are doing.", ("root", "state"), states)
+        yield _gauge(
+            "runs_unjudged",
+            "Runs that go on, or ended of late, of which no rule looks at any series.",
+            ("root",),
+            unjudged,
+        )
         yield _gauge("series", "Series held to be judged or drawn.", ("root",), series)
         yield _gauge(
             "ailing_paths",

@@ -69,9 +69,10 @@ class Places:
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``; did you mean x?``, or what is known if there is little of it, else ""."""
     names = sorted(known)
-    close = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.75)
+    by_lower = {name.lower(): name for name in names}
+    close = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.75)
     if close:
-        return f'; did you mean "{close[0]}"?'
+        return f'; did you mean "{by_lower[close[0]]}"?'
     return f"; known: {', '.join(names)}" if 0 < len(names) <= 16 else ""
 
 

@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from watcher.agreement import NEAR, Labelled, agreement
-from watcher.api import Survey, survey_of
+from watcher.alerts import loudness
+from watcher.api import Survey, own_tags, survey_of
 from watcher.config import SHIPPED, Config, check_environment, load_config
 from watcher.converged import converged
 from watcher.errors import InvalidInput, Problem, WatcherError
-from watcher.model import Poll, Role, RunKey, WallTime
+from watcher.model import AlertState, Poll, Role, RunKey, Severity, WallTime
 from watcher.notify.message import as_json, clean, number, place, steps, subject, what
 from watcher.pipeline import Plan
+from watcher.places import did_you_mean
 from watcher.progress import progress
 from watcher.rules import load_packs, pack_files, packs_dir
 from watcher.source.logdir import ONE_SHOT, SourceOptions, read_once
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from watcher.watched import Watched
 
+_NAMED = 3  # runs that are named where many are meant
 _WIDEST = 60  # characters of a column: one endless tag does not push the others off the screen
 _WRITERS = (".csv", ".parquet", ".feather")
 
@@ -97,6 +100,16 @@ def health(found: Survey) -> Iterator[str]:
     for rule in found.blind:
         wanted = ", ".join(f"{name}={clean(glob)}" for name, glob in rule.match.items())
         yield f"{rule.alert} looks at no run here: it is for {wanted}; labels come from -c config"
+    for rule in found.tagless:
+        tags = ", ".join(clean(tag) for tag in own_tags(rule))
+        yield f"{rule.alert} looks at no series here: no run has {tags}; see watcher explain"
+    if unjudged := found.unjudged:
+        names = ", ".join(clean(run.key.run) for run in unjudged[:_NAMED])
+        more = f" and {len(unjudged) - _NAMED} more" if len(unjudged) > _NAMED else ""
+        yield (
+            f"no rule looks at any series of {names}{more}: only a silence would be told; "
+            "watcher explain shows the tags, pins under [roles] in a config give them a meaning"
+        )
 
 
 def as_jsonl(found: Survey) -> Iterator[str]:
@@ -173,10 +186,25 @@ def explained(found: Survey, only: str | None) -> Iterator[str]:
         raise WatcherError("no scalars here; name a run's directory that holds event files")
     names = {bound.subject.rule.alert for run in found.runs for bound in run.bounds}
     if only is not None and only not in names:
-        these = ", ".join(sorted(names)) or "none"
-        raise WatcherError(f"no rule {only} looks at this run; these do: {these}")
+        raise WatcherError(_why_not(found, only, names))
     for run in found.runs:
         yield from _explained_run(run, only)
+
+
+def _why_not(found: Survey, alert: str, names: Collection[str]) -> str:
+    """Say why no rule of this name looks at any of the runs."""
+    rule = next((one for one in found.rules if one.alert == alert), None)
+    these = ", ".join(sorted(names)) or "none"
+    if rule is None:
+        hint = did_you_mean(alert, {r.alert for r in found.rules})
+        return f"there is no rule {alert}{hint or f'; these look at this run: {these}'}"
+    if rule in found.blind:
+        wanted = ", ".join(f"{name}={clean(glob)}" for name, glob in rule.match.items())
+        return f"{alert} is for other runs: {wanted}; labels come from -c config"
+    wants = [one.tag or (one.role.value if one.role else "") for one in rule.inputs.values()]
+    return (
+        f"{alert} finds none of the series it needs here ({', '.join(wants)}); these do: {these}"
+    )
 
 
 def _explained_run(run: Watched, only: str | None) -> Iterator[str]:
@@ -189,7 +217,8 @@ def _explained_run(run: Watched, only: str | None) -> Iterator[str]:
         )
         if true
     )
-    yield f"run {run.key.run}: {run.state.value}, attempt {run.attempt + 1}{kind}"
+    name = run.key.run if run.key.run != "." else run.key.root
+    yield f"run {clean(name)}: {run.state.value}, attempt {run.attempt + 1}{kind}"
     if (done := _convergence(run)) is not None:
         yield f"  {done}"
     for name, member in run.members.items():
@@ -219,7 +248,14 @@ def _explained_run(run: Watched, only: str | None) -> Iterator[str]:
 
 
 def _convergence(run: Watched) -> str | None:
-    """Say when this should have stopped, if it has converged."""
+    """Say when this should have stopped: what went wrong in the end, else if it has converged."""
+    last = [a for a in run.alerts.values() if a.state in (AlertState.FIRING, AlertState.ENDED)]
+    for alert in sorted(last, key=lambda a: loudness(a.severity), reverse=True):
+        if alert.detector in _TURNED and alert.best_step is not None:
+            best = f"{number(alert.best_value)} at step {alert.best_step}"
+            return f"should have stopped at its best, {subject(alert)} {best}: {alert.alert} since"
+        if alert.detector in _UNLEARNED and alert.severity is not Severity.INFO:
+            return f"has not learned: {what(alert)}"
     rates = [w for t, w in run.windows.items() if _is(run, t, Role.LEARNING_RATE)]
     for role in (Role.VAL_LOSS, Role.TRAIN_LOSS):
         for tag, window in run.windows.items():
@@ -229,6 +265,11 @@ def _convergence(run: Watched) -> str | None:
                     best = f"best {number(done.best_value)} at step {done.best_step}"
                     return f"{tag} converged at step {done.step}, {best}: {done.reason}"
     return None
+
+
+# findings that say what to go back to, and those that say that there is nothing to go back to
+_TURNED = frozenset({"overfitting", "divergence", "collapse", "nan"})
+_UNLEARNED = frozenset({"slow_learning", "frozen", "underfitting", "vanished"})
 
 
 def _is(run: Watched, tag: str, role: Role) -> bool:

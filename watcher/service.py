@@ -94,6 +94,7 @@ class Service:
         self._wake = {name: threading.Event() for name in self._notifiers}
         self._reloading = threading.Lock()
         self._alive: dict[str, float] = {}
+        self._unreadable: dict[str, str] = {}  # why an outbox could not be read, by receiver
         self.lost = ""  # why it cannot go on
         self._files = _mtimes(config, config_path)
         # what it has to say is counted and told by _note; skipped runs are usual
@@ -226,8 +227,11 @@ class Service:
                     done.retried_later,
                     done.dead,
                 )
+            self._unreadable.pop(name, None)
         except StoreError as error:
-            log.error("outbox not readable, trying again receiver=%s error=%r", name, str(error))
+            if self._unreadable.get(name) != str(error):  # a look each second: said once
+                self._unreadable[name] = str(error)
+                log.error("outbox not readable, trying on receiver=%s error=%r", name, str(error))
         self._sign(f"send {name}")
 
     def _listen(self) -> None:

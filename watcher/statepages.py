@@ -19,9 +19,10 @@ from watcher.clock import SystemClock
 from watcher.config import Config, alert_labels, load_config
 from watcher.database import in_use
 from watcher.errors import InvalidInput, WatcherError
+from watcher.globs import fits
 from watcher.model import Alert, AlertState, Notice, RunState, WallTime
-from watcher.notify.message import as_json, clean, plain
-from watcher.ownalerts import ROOT_RULE
+from watcher.notify.message import as_json, clean, place, plain
+from watcher.ownalerts import CONFIG_RULE, OWN_RULES, ROOT_RULE
 from watcher.places import did_you_mean
 from watcher.records import Delivery, RunRow
 from watcher.routing import Silence, silenced
@@ -42,7 +43,7 @@ def page(what: str, config: Path | None, *, as_json: bool) -> tuple[list[str], i
             return _alerts(store, as_json)
         if what == "runs":
             return _runs(store, as_json), 0
-        return _status(store, found, as_json), 0
+        return _status(store, found, as_json)
 
 
 def writable(config: Path | None) -> Store:
@@ -66,7 +67,7 @@ def add_silence(
     config: Path | None, matchers: Sequence[str], span: str, by: str, comment: str
 ) -> str:
     """Add a silence from now on and return a line about it. WatcherError if it is malformed."""
-    known = _labels(_config(config))
+    known, names = _known(_config(config))
     wanted: dict[str, str] = {}
     for matcher in matchers:
         name, equals, glob = matcher.partition("=")
@@ -76,6 +77,8 @@ def add_silence(
             raise WatcherError(f"{name} is named twice; all matchers of a silence must hold")
         if known and name not in known:
             raise WatcherError(f'no alert has the label "{name}"{did_you_mean(name, known)}')
+        if names and name == "alert" and not any(fits(one, glob) for one in names):
+            raise WatcherError(f'no rule of the name "{glob}"{did_you_mean(glob, names)}')
         wanted[name] = glob
     try:
         seconds = duration(span)
@@ -92,12 +95,14 @@ def add_silence(
     return f"silence {_silence_line(made)}; it matches {quiet} of the {len(firing)} that fire now"
 
 
-def _labels(config: Config) -> frozenset[str]:
-    """Return the names of the labels an alert may have; none if a pack cannot be read now."""
+def _known(config: Config) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the labels and the names that an alert may have; none if a pack cannot be read."""
     try:
-        return alert_labels(config, config.load_rules())
+        rules = config.load_rules()
     except InvalidInput:
-        return frozenset()
+        return frozenset(), frozenset()
+    names = frozenset(rule.alert for rule in (*rules, *OWN_RULES))
+    return alert_labels(config, rules), names
 
 
 def _silences(store: Store, wanted_json: bool) -> list[str]:
@@ -119,16 +124,24 @@ def _alerts(store: Store, wanted_json: bool) -> tuple[list[str], int]:
     found = [a for a in store.list_alerts() if a.state is not AlertState.PENDING]
     firing = [a for a in found if a.state is AlertState.FIRING]
     code = int(any(not a.shadow for a in firing))
+    now, silences = SystemClock().now(), store.list_silences()
+    quiet = {a.fingerprint: s.id for a in firing if (s := silenced(a, silences, now))}
     if wanted_json:
-        return [json.dumps([{**as_json(a), "shadow": a.shadow} for a in found])], code
+        shown = [
+            {**as_json(a), "shadow": a.shadow, "silenced_by": quiet.get(a.fingerprint)}
+            for a in found
+        ]
+        return [json.dumps(shown)], code
     closed = [a for a in found if a.state is not AlertState.FIRING][:_RECENT]
-    shown = (*firing, *closed)
-    several = len({alert.root for alert in shown}) > 1
-    return [*(_alert_line(alert, several) for alert in shown), _count(firing)], code
+    several = len({alert.root for alert in (*firing, *closed)}) > 1
+    lines = [_alert_line(a, several, quiet.get(a.fingerprint, "")) for a in (*firing, *closed)]
+    muted = f", {len(quiet)} of them silenced" if quiet else ""
+    return [*lines, _count(firing) + muted], code
 
 
-def _alert_line(alert: Alert, several: bool) -> str:
-    return f"{plain(alert, rooted=several)}{'  (shadow: not sent)' if alert.shadow else ''}"
+def _alert_line(alert: Alert, several: bool, silence: str) -> str:
+    how = "  (shadow: not sent)" if alert.shadow else f"  (silenced by {silence})" * bool(silence)
+    return plain(alert, rooted=several) + how
 
 
 def _count(firing: Sequence[Alert]) -> str:
@@ -166,13 +179,17 @@ def _run_lines(rows: list[RunRow], now: WallTime) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Status:
-    """How the service is doing, as its state tells. ``lost``: unreachable roots, and why."""
+    """How the service is doing, as its state tells.
+
+    ``lost``: unreachable roots, and why. ``refused``: what is told of rules or a config refused.
+    """
 
     running: bool
     tick_at: WallTime | None
     runs: Counter[RunState]
     roots: Counter[str]
     lost: Mapping[str, str]
+    refused: Sequence[Alert]
     firing: Sequence[Alert]
     metrics: str
     free: int  # bytes on the state's disk
@@ -180,7 +197,8 @@ class _Status:
     dead: Sequence[tuple[Notice, str]]
 
 
-def _status(store: Store, config: Config, wanted_json: bool) -> list[str]:
+def _status(store: Store, config: Config, wanted_json: bool) -> tuple[list[str], int]:
+    """Return the lines, and 1 if something must be done about the watcher itself."""
     saved, firing = store.load(), store.list_alerts(AlertState.FIRING)
     lost = {a.root: a.reason for a in firing if a.slot.rule == ROOT_RULE.id}
     roots = Counter(key.root for key in saved.runs)
@@ -192,13 +210,17 @@ def _status(store: Store, config: Config, wanted_json: bool) -> list[str]:
         runs=Counter(row.state for row in saved.runs.values()),
         roots=roots,
         lost=lost,
+        refused=[a for a in firing if a.detector == CONFIG_RULE.detector],
         firing=firing,
         metrics=f"http://{config.listen}/metrics" if config.listen else "",
         free=shutil.disk_usage(config.state_dir).free,
         deliveries=store.counts(),
         dead=store.list_dead(),
     )
-    return [json.dumps(_status_json(found))] if wanted_json else list(_status_lines(found))
+    lines = [json.dumps(_status_json(found))] if wanted_json else list(_status_lines(found))
+    failing = any(d.failures for d in found.deliveries)
+    ill = not found.running or found.lost or found.refused or found.free < _FULL or failing
+    return lines, int(bool(ill))
 
 
 def _status_json(found: _Status) -> dict[str, Any]:
@@ -207,6 +229,7 @@ def _status_json(found: _Status) -> dict[str, Any]:
         "last_tick": found.tick_at,
         "roots": {clean(root): n for root, n in found.roots.items()},
         "unreachable": {clean(root): clean(why) for root, why in found.lost.items()},
+        "refused": [{"team": a.team, "why": clean(a.reason)} for a in found.refused],
         "runs": {state.value: found.runs.get(state, 0) for state in RunState},
         "firing": sum(not a.shadow for a in found.firing),
         "metrics": found.metrics,
@@ -224,7 +247,12 @@ def _status_json(found: _Status) -> dict[str, Any]:
             for d in found.deliveries
         ],
         "dead_letters": [
-            {"id": notice.id, "receiver": notice.receiver, "why": why}
+            {
+                "id": notice.id,
+                "receiver": notice.receiver,
+                "why": why,
+                "alerts": [{"run": clean(a.run), "alert": a.alert} for a in notice.alerts],
+            }
             for notice, why in found.dead
         ],
     }
@@ -235,11 +263,15 @@ def _status_lines(found: _Status) -> Iterator[str]:
     if not found.running:
         yield "NOT RUNNING: this is what the service left; start it"
     if found.free < _FULL:
-        yield f"STATE DISK FULL: {found.free / 1e6:.0f} MB free; nothing can be kept, make room"
+        left = f"{found.free / 1e6:.0f} MB free"
+        yield f"STATE DISK NEARLY FULL: {left}; make room, soon nothing can be kept"
     yield f"last change seen: {'none yet' if found.tick_at is None else _ago(now - found.tick_at)}"
     for root, n in sorted(found.roots.items()):
         gone = f", UNREACHABLE: {clean(found.lost[root])}" if root in found.lost else ""
         yield f"root {clean(root)}: {n} run{'s' * (n != 1)}{gone}"
+    for alert in found.refused:
+        whose = f"rules of team {clean(alert.team)}" if alert.team else "config or rules"
+        yield f"REFUSED: {whose}: {clean(alert.reason)}"
     yield "runs: " + (", ".join(f"{n} {s.value}" for s, n in found.runs.items()) or "none")
     yield f"alerts: {_count(found.firing)}"
     if found.metrics and found.running:
@@ -251,7 +283,9 @@ def _status_lines(found: _Status) -> Iterator[str]:
         yield f"receiver {d.receiver}: {counts}{trouble}"
     for notice, why in found.dead:
         at = datetime.fromtimestamp(notice.queued_at, UTC).isoformat(timespec="seconds")
-        yield f"given up: {notice.receiver}, queued {at}: {why}"
+        first, more = notice.alerts[0], len(notice.alerts) - 1
+        about = f"{clean(first.alert)} of {place(first)}{f' and {more} more' if more else ''}"
+        yield f"given up: {notice.receiver}, queued {at}, {about}: {why}"
 
 
 def _ago(seconds: float) -> str:

@@ -218,6 +218,11 @@ class Watched:
         """Alerts that fire, of any attempt."""
         return [a for a in self.alerts.values() if a.state is AlertState.FIRING]
 
+    @property
+    def judged_series(self) -> bool:
+        """Whether any rule looks at a series of it; else only its silence would be told."""
+        return any(bound.subject.tags for bound in self.bounds)
+
     # ---------------------------------------------------------------- when it is long over
 
     def release(self) -> None:
