@@ -142,7 +142,7 @@ TABLE: tuple[Row, ...] = (
         *(Role.TRAIN_METRIC, Role.VAL_METRIC),
     ),
     _row(
-        r"\b(map|m?ap[sml]?|ar|precision|recall|sensitivity|specificity|m?iou|jaccard|dice|dsc)\b"
+        r"\b(map|m?ap[sml]?|ar|prec(ision)?|recall|sensitivity|specificity|m?iou|jaccard|dice|dsc)\b"
         r"|\b(bleu|rouge|meteor|cider|spice|chrf|psnr|ssim|ndcg|mrr|hits?|r2|mcc|kappa|corr\w*)\b"
         r"|\b(pearson\w*|spearman\w*|exact match|top \d|scores?|win ?rate|success|similarity)\b",
         *(Role.TRAIN_METRIC, Role.VAL_METRIC, HIGHER),

@@ -58,6 +58,14 @@ def test_an_error_or_a_loss_that_never_moves_is_found_but_for_all_wrong():
         assert lower([nothing] * 20).status is Status.OK
 
 
+def test_all_wrong_is_told_once_the_loss_has_come_to_rest():
+    loss = 5 * np.concatenate((0.8 ** np.arange(4), np.full(8, 0.8**3)))
+    falls = 5 * 0.97 ** np.arange(12)
+    for val, status in ((loss[:4], Status.UNKNOWN), (falls, Status.OK), (loss, Status.BREACH)):
+        made = {"value": window_of(np.full(len(val), 1.0)), "val": window_of(val)}
+        assert detect(Inputs(made, better={"value": Better.LOWER}), RULE, 0.0).status is status
+
+
 def test_the_metrics_of_agents_are_left_alone():
     agent = Inputs({"value": window_of(np.full(20, 0.3))}, RunFacts(reinforcement=True))
     assert detect(agent, RULE, 0.0).status is Status.OK

@@ -3,12 +3,14 @@
 A model that always gives the same answer scores the same each time, whatever the loss does. Two
 evaluations of a model that learns differ by an example at least, so that exact equality needs no
 test of noise, only evaluations enough for a small validation set. A metric that climbed to where
-it rests has learned, one at its top has nothing to win, and one that stays at zero may be of a
-class that is never met: all are left alone.
+it rests has learned, one at its top has nothing to win, one that stays at zero may be of a class
+that is never met, and the errors of sequences are all wrong until the loss has fallen far: all are
+left alone.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,7 +62,7 @@ def detect(inputs: Inputs, params: Frozen, now: WallTime) -> Verdict:
     level, lower = window.last_value, inputs.better.get("value") is Better.LOWER
     if not alike(window.value[-params.least :], SAME):
         return OK
-    if not params.returns and _excused(level, lower):
+    if not params.returns and not 0 < level < (math.inf if lower else TOP * _top(level)):
         return OK
     step, value = finite(window)
     since = after_last(abs(value - level) > SAME * abs(level))
@@ -70,7 +72,11 @@ def detect(inputs: Inputs, params: Frozen, now: WallTime) -> Verdict:
     if gained or same < max(params.least, params.part * len(value)):
         return OK
     loss = inputs.get("val") or inputs.get("train")
-    learns = loss is not None and falls_since(loss, int(step[since]), LEARNS)
+    worst = not params.returns and lower and WORST * _top(level) <= level <= _top(level)
+    rests = since + same // 2 if worst else since  # all may be wrong until the loss is far down
+    learns = loss is not None and falls_since(loss, int(step[rests]), LEARNS)
+    if worst and (learns or loss is None):
+        return OK
     if warming_up(inputs.get("lr")) or (learns and same < FEW * params.least):
         return UNKNOWN
     what = "episode" if params.returns else "evaluation"
@@ -88,10 +94,8 @@ def detect(inputs: Inputs, params: Frozen, now: WallTime) -> Verdict:
     )
 
 
-def _excused(level: float, lower: bool) -> bool:
-    """Whether a metric may rest there: at zero, or where there is nothing to win."""
-    top = 1.0 if level <= 1 else 100.0
-    return level <= 0 or (WORST * top <= level <= top if lower else not level < TOP * top)
+def _top(level: float) -> float:
+    return 1.0 if level <= 1 else 100.0
 
 
 def _repeated(val: Window | None, since: int) -> bool:
