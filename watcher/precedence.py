@@ -10,7 +10,7 @@ import functools
 from collections.abc import Iterable, Mapping
 
 # that it is not learning (any more), in whichever words
-LEARNING = frozenset({"plateau", "underfitting", "slow_learning", "frozen"})
+LEARNING = frozenset({"plateau", "underfitting", "slow_learning", "frozen", "flat_return"})
 
 # The stronger finding, and the weaker ones that it silences. Free of loops.
 SILENCES: Mapping[str, frozenset[str]] = {
@@ -24,6 +24,7 @@ SILENCES: Mapping[str, frozenset[str]] = {
     "oscillation": LEARNING | {"spike", "overfitting", "erratic"},
     # validation that rises has stopped improving as well
     "overfitting": LEARNING | {"erratic"},
+    "collapse": frozenset({"flat_return"}),
     "stalled": frozenset({"throughput"}),
 }
 

@@ -269,7 +269,7 @@ def _convergence(run: Watched) -> str | None:
 
 # findings that say what to go back to, and those that say that there is nothing to go back to
 _TURNED = frozenset({"overfitting", "divergence", "collapse", "nan"})
-_UNLEARNED = frozenset({"slow_learning", "frozen", "underfitting", "vanished"})
+_UNLEARNED = frozenset({"slow_learning", "frozen", "underfitting", "vanished", "flat_return"})
 
 
 def _is(run: Watched, tag: str, role: Role) -> bool:

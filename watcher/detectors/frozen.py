@@ -3,14 +3,13 @@
 A model that always gives the same answer scores the same each time, whatever the loss does. Two
 evaluations of a model that learns differ by an example at least, so that exact equality needs no
 test of noise, only evaluations enough for a small validation set. A metric that climbed to where
-it rests has learned, one at its top has nothing to win, one that stays at zero may be of a class
+it rests has learned, one near its top has little to win, one that stays at zero may be of a class
 that is never met, and the errors of sequences are all wrong until the loss has fallen far: all are
 left alone.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +26,7 @@ WORST = 0.95  # of all wrong: where the errors of sequences begin
 SURE = 2  # times ``least``: evaluations from which on it is more than a hint
 LEARNS = 0.01  # of its level: a loss that falls by more says that the model learns ...
 FEW = 4  # ... which excuses so many times ``least`` evaluations
+LONG = 8  # times ``least``: it would have changed sides once, if it learned anything
 FIRST = 2  # evaluations that may differ: before any training, and the one after
 
 
@@ -62,7 +62,7 @@ def detect(inputs: Inputs, params: Frozen, now: WallTime) -> Verdict:
     level, lower = window.last_value, inputs.better.get("value") is Better.LOWER
     if not alike(window.value[-params.least :], SAME):
         return OK
-    if not params.returns and not 0 < level < (math.inf if lower else TOP * _top(level)):
+    if not params.returns and not level > 0:
         return OK
     step, value = finite(window)
     since = after_last(abs(value - level) > SAME * abs(level))
@@ -70,6 +70,9 @@ def detect(inputs: Inputs, params: Frozen, now: WallTime) -> Verdict:
     was = value[:since]
     gained = since > FIRST and (was.max() > level if lower else was.min() < level)
     if gained or same < max(params.least, params.part * len(value)):
+        return OK
+    high = not (params.returns or lower) and level >= TOP * _top(level)
+    if high and (level >= _top(level) or same < LONG * params.least):
         return OK
     loss = inputs.get("val") or inputs.get("train")
     worst = not params.returns and lower and WORST * _top(level) <= level <= _top(level)

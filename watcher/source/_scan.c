@@ -1156,7 +1156,8 @@ static int read_block(Scanner *s, size_t need)
     size_t have = s->have - s->at;
     size_t ask = need > s->want ? need : s->want;
     uint64_t left = s->size - s->offset;
-    ask = ask > left ? (size_t)left : ask;
+    if (ask > left || (s->want >= FIRST_BLOCK && left - ask <= FIRST_BLOCK))
+        ask = (size_t)left; /* a short rest comes along */
     if (s->room < ask) {
         uint8_t *data = malloc(ask);
         if (!data)
@@ -1189,7 +1190,7 @@ static inline int fill(Scanner *s, size_t need)
 static inline void advance(Scanner *s, uint64_t length)
 {
     s->offset += length;
-    if (length < s->have - s->at)
+    if (length <= s->have - s->at)
         s->at += (size_t)length;
     else
         s->at = s->have = 0;
@@ -1518,10 +1519,13 @@ typedef struct {
     Scanner scanner;
 } File;
 
+/* Find the checksum stored before `end`: in the block, if that is where the scan stands. */
 static bool read_checksum(Scanner *s, uint64_t end, uint32_t *crc)
 {
     uint8_t stored[4];
-    if (end < 4 || read_at(s, stored, 4, end - 4) != 4)
+    if (end == s->offset && s->at >= 4)
+        memcpy(stored, s->data + s->at - 4, 4);
+    else if (end < 4 || read_at(s, stored, 4, end - 4) != 4)
         return false;
     *crc = load32(stored);
     return true;

@@ -218,19 +218,21 @@ class Tree:
             self.stir(directory.path, now)
         directory.mtime_ns = mtime_ns
         directory.racy = now * 1e9 - mtime_ns < _RACY_NS
-        found.files += [(directory, n) for n in sorted(set(files).difference(directory.files))]
+        new = set(files).difference(directory.files) if directory.files else files
+        found.files += [(directory, name) for name in sorted(new)]
         if (listing.marker, listing.marked_ns) != (directory.marker, directory.marked_ns):
             directory.marker, directory.marked_ns = listing.marker, listing.marked_ns
             found.marked.append(directory)
-        before = set(directory.subdirs)
-        for name in before - subdirs.keys() - links.keys():
-            gone = self.directories.get(os.path.join(directory.path, name))
-            if gone is not None:
-                self._forget(gone, found)
-        for name in sorted(subdirs.keys() - before):
-            self._enter(subdirs[name], _below(directory.run, name), f"{directory.real}/{name}")
-        for name in sorted(links.keys() - before):
-            self._links.append((links[name], _below(directory.run, name)))
+        if directory.subdirs or subdirs or links:
+            before = set(directory.subdirs)
+            for name in before - subdirs.keys() - links.keys():
+                gone = self.directories.get(os.path.join(directory.path, name))
+                if gone is not None:
+                    self._forget(gone, found)
+            for name in sorted(subdirs.keys() - before):
+                self._enter(subdirs[name], _below(directory.run, name), f"{directory.real}/{name}")
+            for name in sorted(links.keys() - before):
+                self._links.append((links[name], _below(directory.run, name)))
         directory.files, directory.subdirs = tuple(files), (*subdirs, *links)
 
     def _enter(self, path: str, run: str, real: str) -> None:
@@ -239,7 +241,9 @@ class Tree:
         if run != "." and (name.startswith(".") or name in _PRUNED):
             return
         patterns = self.look.prune
-        if any(fnmatch.fnmatchcase(run, p) or fnmatch.fnmatchcase(name, p) for p in patterns):
+        if patterns and any(
+            fnmatch.fnmatchcase(run, p) or fnmatch.fnmatchcase(name, p) for p in patterns
+        ):
             return
         if real not in self._seen:
             real = path if real == path else real

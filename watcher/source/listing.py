@@ -52,8 +52,10 @@ def is_event_file(name: str) -> bool:
 
 def listed(path: str, look: Look, root: str) -> Listing | OSError:
     """List one directory; ``root`` is where links may lead into, without links on its way."""
-    files, marker, marked_ns = list[str](), "", 0
-    subdirs, links = dict[str, str](), dict[str, str]()
+    files: list[str] = []
+    subdirs: dict[str, str] = {}
+    links: dict[str, str] = {}
+    marker, marked_ns = "", 0
     try:
         mtime_ns = os.stat(path).st_mtime_ns
         with os.scandir(path) as entries:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from watcher import heap
 from watcher.attempts import History, New, file_order
 from watcher.clock import SystemClock
 from watcher.errors import LogdirError
@@ -135,6 +136,10 @@ class Logdir:
 
     def poll(self, now: WallTime) -> Poll:
         """Return what is new. Never raises for what is wrong with a file or directory."""
+        with heap.filling():
+            return self._poll(now)
+
+    def _poll(self, now: WallTime) -> Poll:
         batches: list[Batch] = []
         ailments: list[Ailment] = []
         unreachable: dict[str, str] = {}
@@ -180,6 +185,12 @@ class Logdir:
         The files of a directory come in order; ``progress`` hears how many directories of a root
         are read, and how many there are. Raises LogdirError if a root cannot be read.
         """
+        with heap.filling():
+            yield from self._files(now, progress)
+
+    def _files(
+        self, now: WallTime, progress: Callable[[int, int], None]
+    ) -> Iterator[tuple[RunKey, dict[str, News], list[Ailment]]]:
         for root in self._roots.values():
             unlisted: list[Ailment] = []
             while True:
