@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from watcher.model import Columns, Floats, Ints, no_points
 
+FEW, LOOKS = 64, 4  # points of a look that may wait, and how many looks
 MANY = 4  # resumes in one look that each give out their attempt
 _TIME = re.compile(r"tfevents\.(\d+)")
 _LEAST = np.iinfo(np.int64).min
@@ -58,7 +59,7 @@ class Facts:
 
     ``cuts`` are SessionLog.START: the index of the first point after it, the step from which it
     takes points back, and the highest step that stood in the file before it. ``announced`` waits
-    for its first point.
+    for its first point. ``waiting``: the newest few points, until somebody asks about tags.
     """
 
     tags: tuple[str, ...] = ()
@@ -68,6 +69,7 @@ class Facts:
     high: int = _LEAST
     cuts: list[tuple[int, int, int]] = field(default_factory=list)
     announced: int | None = None
+    waiting: list[Columns] = field(default_factory=list)
 
     def add(self, points: Columns, starts: list[tuple[int, int]]) -> None:
         """Take the next points and the restarts among them (index in ``points``, step)."""
@@ -78,6 +80,15 @@ class Facts:
         self._follow(points.step[at:], self.total + at)
         self.total += len(points)
         if len(points):
+            self.waiting.append(points)
+            if len(points) > FEW or len(self.waiting) == LOOKS:
+                self.settle()
+
+    def settle(self) -> None:
+        """Count what waits. A look at a file brings little, and to count it costs as for much."""
+        if self.waiting:
+            points = joined(self.waiting)
+            self.waiting.clear()
             self._add_tags(points)
 
     def _follow(self, steps: Ints, begin: int) -> None:
@@ -246,6 +257,8 @@ class _Stream:
 
 def episodes(files: Mapping[str, Facts]) -> list[Episode]:
     """Say what each file, in order, does; a file without points does nothing."""
+    for facts in files.values():
+        facts.settle()
     found: list[Episode] = []
     streams = [_Stream(0)]
     names = sorted((name for name, facts in files.items() if facts.total), key=file_order)

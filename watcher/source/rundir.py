@@ -81,6 +81,8 @@ def plain(thing: Any) -> dict[str, Any]:
 
 def packed(run: RunDir) -> dict[str, Any]:
     """Return a run directory as dicts, lists, numbers and numpy arrays."""
+    for facts in run.history.files.values():
+        facts.settle()
     history = {
         "files": {name: plain(facts) for name, facts in run.history.files.items()},
         "given": [plain(episode) for episode in run.history.given],
