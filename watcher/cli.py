@@ -487,7 +487,11 @@ def fake_slack(
         _say(f"#{message['channel']}: {message.get('text', '')}")
         sys.stdout.flush()
 
-    with FakeSlack(port=port, on_message=show) as slack:
+    def refused(method: str, why: str) -> None:
+        _say(f"refused {method}: {why}")
+        sys.stdout.flush()
+
+    with FakeSlack(port=port, on_message=show, on_refusal=refused) as slack:
         _say(f'api_url = "{slack.api}"  channel {", ".join(slack.channels)}  token {slack.token}')
         _say(f"app token {slack.app_token}  page http://127.0.0.1:{slack.port}/")
         sys.stdout.flush()

@@ -23,6 +23,8 @@ def test_a_nan_is_critical_from_its_first_step_on_and_names_the_best_before():
     assert found.severity is Severity.CRITICAL
     assert (found.onset, found.best, found.best_value) == (4, 2, 2.0)
     assert found.reason == "the loss is NaN since step 4; it was 2.5 just before"
+    long = say(detect, Nan(), value=[*[2.5] * 700, *[np.nan] * 900])
+    assert long.reason == "the loss is NaN since step 701; it was about 2.5 before"
 
 
 def test_an_infinite_loss_is_called_infinite():

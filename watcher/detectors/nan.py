@@ -73,10 +73,9 @@ def detect(inputs: Inputs, params: Nan, now: WallTime) -> Verdict:
     known = math.isfinite(low.low) and not odd
     what = "NaN" if math.isnan(float(window.value[start])) else "infinite"
     name = "gradient norm" if params.norm else "loss"
-    last = f"; it was {window.value[start - 1]:.4g} just before" if start else ""
     return Verdict(
         Status.BREACH,
-        reason=f"the {name} is {what} since step {first}{last}",
+        reason=f"the {name} is {what} since step {first}{_before(window, start)}",
         onset=first,
         value=window.last_value,
         best=low.low_step if known else None,
@@ -84,6 +83,14 @@ def detect(inputs: Inputs, params: Nan, now: WallTime) -> Verdict:
         severity=Severity.CRITICAL,
         advice=_advice(inputs, start),
     )
+
+
+def _before(window: Window, start: int) -> str:
+    """Say what it was before; of what is long past only about that is known."""
+    if start:
+        return f"; it was {window.value[start - 1]:.4g} just before"
+    _, curve = window.finite_curve
+    return f"; it was about {curve[-1]:.4g} before" if len(curve) else ""
 
 
 def _left_out(inputs: Inputs) -> Verdict:

@@ -67,6 +67,7 @@ class FakeSlack:
     channels: dict[str, str] = field(default_factory=lambda: {"C0000000001": "alerts"})
     port: int = 0
     on_message: Callable[[Message], None] = lambda message: None
+    on_refusal: Callable[[str, str], None] = lambda method, why: None
     messages: list[Message] = field(default_factory=list)
     whispers: list[dict[str, Any]] = field(default_factory=list)
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -417,6 +418,8 @@ class _Handler(BaseHTTPRequestHandler):
         if fault and fault.kind in ("drop_after", "hang"):
             self.close_connection = True
             return
+        if not answer["ok"]:
+            self.slack.on_refusal(method, answer["error"])
         self._say(200, json.dumps(answer).encode())
 
     def _answer(self, method: str, body: bytes) -> dict[str, Any]:
