@@ -83,9 +83,9 @@ def detect(inputs: Inputs, params: Frozen, now: WallTime) -> Verdict:
     if warming_up(inputs.get("lr")) or (learns and same < FEW * params.least):
         return UNKNOWN
     what = "episode" if params.returns else "evaluation"
-    why = (
-        "nothing is learned from it" if params.returns else "the model always has the same answer"
-    )
+    why = "the model always has the same answer"
+    if params.returns or worst:
+        why = "nothing is learned from it" if params.returns else "nothing is right yet"
     sure = same >= SURE * params.least and not _repeated(inputs.get("val"), int(step[since]))
     return Verdict(
         Status.BREACH,
