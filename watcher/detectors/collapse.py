@@ -9,18 +9,19 @@ A short curve has not shown yet how far it wanders: there the fall must be sudde
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from watcher.detectors import Inputs, at_least, detector
-from watcher.detectors._noise import came_back, median
+from watcher.detectors._noise import came_back
 from watcher.detectors._trend import trend
 from watcher.model import OK, UNKNOWN, Floats, Severity, Status, Verdict, WallTime
 
+Places = npt.NDArray[np.int64]
 BATCHES = 32
 ALL = 0.8  # of the climb: a loss of so much is more than a hint
 SUDDEN = 0.75  # of the fall: what a short curve must lose from one batch to the next
@@ -58,13 +59,13 @@ def detect(inputs: Inputs, params: Collapse, now: WallTime) -> Verdict:
     step, value = inputs["value"].finite_curve
     if len(value) < params.least:
         return UNKNOWN
-    edges = np.linspace(0, len(value), BATCHES + 1).astype(np.int64)
+    edges, places, beyond = _plan(len(value))
     means = np.add.reduceat(value, edges[:-1]) / np.diff(edges)
     last = math.ceil(BATCHES * params.stays)
     top = float(means.max())
     if top - float(means[-last:].min()) < params.lost / 2 * (top - float(means[:2].mean())):
         return OK  # it is near its best: the common case, and cheap
-    level = np.array([median(value[a:b]) for a, b in pairwise(edges.tolist())])
+    level = _medians(np.where(beyond, np.inf, value[places]), np.diff(edges))
     best = int(level.argmax())
     if _recovers(level[best:]):
         return OK
@@ -100,6 +101,24 @@ def detect(inputs: Inputs, params: Collapse, now: WallTime) -> Verdict:
         severity=Severity.WARNING if gone >= ALL else Severity.INFO,
         advice="collapse",
     )
+
+
+@functools.lru_cache(maxsize=1024)
+def _plan(n: int) -> tuple[Places, Places, npt.NDArray[np.bool_]]:
+    """Return where the batches of ``n`` points end, and a row of places for each; the rows are of
+    one length, and what lies ``beyond`` a batch is marked.
+    """
+    edges = np.linspace(0, n, BATCHES + 1).astype(np.int64)
+    places = edges[:-1, None] + np.arange(np.diff(edges).max())
+    return edges, np.minimum(places, n - 1), places >= edges[1:, None]
+
+
+def _medians(rows: Floats, sizes: Places) -> Floats:
+    """Return the median of the first so many of each row."""
+    rows.sort(axis=1)
+    which = np.arange(len(rows))
+    middle: Floats = (rows[which, (sizes - 1) // 2] + rows[which, sizes // 2]) / 2
+    return middle
 
 
 def _around(holds: npt.NDArray[np.bool_], place: int) -> slice:
