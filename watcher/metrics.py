@@ -111,7 +111,7 @@ class _Service(Collector):
         )
         yield _gauge(
             "config_last_reload_successful",
-            "0 while the files of config or rules are refused, and the last good ones in force.",
+            "0 while the files of config or rules are refused, or a change waits for a restart.",
             (),
             [((), seen.reloaded())],
         )
