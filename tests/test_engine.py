@@ -16,6 +16,7 @@ from watcher.checkpoint import load_checkpoint, save_checkpoint
 from watcher.engine import HUNG, Engine, restore
 from watcher.errors import StoreError
 from watcher.model import AlertState, Poll, Role, Rule, Selector
+from watcher.notify.message import title
 from watcher.pipeline import Plan
 from watcher.routing import Route
 from watcher.source.logdir import Logdir
@@ -126,7 +127,10 @@ def test_a_kill_and_restart_bring_no_second_alert_and_lose_none(house, checkpoin
     house.poll()
     if checkpoint:
         house.engine.save(house.state / "ck")
-    assert len(house.told()) == 1  # came and went between two polls: one message says so
+    (came_and_went,) = house.store.due("console", house.clock.now())  # between two polls
+    (alert,) = came_and_went.notice.alerts
+    assert "Came and went: " in title(alert, came_and_went.notice.reason)
+    assert len(house.told()) == 1
     house.log.add(10, {"loss": 9.0})
     house.poll()
     house.kill()

@@ -212,6 +212,7 @@ def test_damage_and_a_root_that_goes_away_show(house: House) -> None:
 def test_a_reload_that_is_refused_shows_until_one_is_taken(house: House) -> None:
     pack = next(path for path in house.logs.parent.iterdir() if path.name == "pack.yaml")
     assert house.value("watcher_config_last_reload_successful") == 1
+    assert house.value("watcher_restart_due") == 0
     pack.write_text(PACK.replace("detector: threshold", "detector: treshold"))
     house.service.reload()
     assert house.value("watcher_config_last_reload_successful") == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -186,3 +187,82 @@ def test_a_teams_rules_leave_the_runs_of_another_team_alone(
     assert ("NlpHigh", "nlp/r") in seen
     assert ("NlpHigh", "guests/r") in seen  # which is no team of the config
     assert not {("NlpHigh", "vision/r"), ("VisionHigh", "nlp/r")} & seen
+
+
+def test_a_pack_whose_name_is_not_utf8_stops_neither_a_reload_nor_a_start(shared: Shared) -> None:
+    (shared.tmp / "packs").mkdir()
+    config = CONFIG.replace('packs = ["vision.yaml"]', 'packs = ["packs"]')
+    (shared.tmp / "config.toml").write_text(config)
+    odd = os.fsdecode(os.fsencode(shared.tmp / "packs") + b"/\xff.yaml")
+    Path(odd).write_text(PACK % ("VisionHigh", 5))
+    for _ in range(2):
+        with shared.begun() as service:
+            service.reload()
+            assert service.reloaded
+            assert "VisionHigh" in {rule.alert for rule in service.engine.plan.rules}
+        Path(odd).write_text(PACK % ("VisionHigh", 6))
+    Path(odd).write_text(BROKEN)
+    with shared.begun() as service:
+        assert "VisionHigh" in {rule.alert for rule in service.engine.plan.rules}
+
+
+def test_what_was_kept_and_cannot_be_read_stops_no_start(shared: Shared) -> None:
+    with shared.begun() as service:
+        service._store._db.execute("UPDATE packs SET texts = x'00ff' WHERE team = 'vision'")
+        service._store._db.commit()
+    shared.pack("vision", BROKEN)
+    with shared.begun() as service:
+        assert [rule.alert for rule in service.engine.plan.rules if rule.team] == ["NlpHigh"]
+
+
+def test_packs_that_a_team_no_longer_has_do_not_come_back(shared: Shared) -> None:
+    with shared.begun():
+        pass
+    without = CONFIG.replace('packs = ["vision.yaml"]\n', "")
+    (shared.tmp / "config.toml").write_text(without)
+    with shared.begun():
+        pass
+    (shared.tmp / "config.toml").write_text(CONFIG)
+    shared.pack("vision", BROKEN)
+    with shared.begun() as service:
+        assert [rule.alert for rule in service.engine.plan.rules if rule.team] == ["NlpHigh"]
+
+
+def test_rules_that_the_operator_wrote_for_a_team_are_there_once(
+    shared: Shared, service: Service
+) -> None:
+    mine = "team: vision\n" + PACK % ("OpHigh", 5)
+    (shared.tmp / "mine.yaml").write_text(mine)
+    (shared.tmp / "config.toml").write_text(f'{CONFIG}[rules]\npacks = ["mine.yaml"]\n')
+    shared.pack("vision", BROKEN)
+    for _ in range(3):
+        service.reload()
+        names = [rule.alert for rule in service.engine.plan.rules if rule.team == "vision"]
+        assert sorted(names) == ["OpHigh", "VisionHigh"]
+
+
+def test_a_team_that_went_and_came_back_while_receivers_wait_has_its_rules(
+    shared: Shared, service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    waits = CONFIG + '[receivers.new]\ntype = "console"\n'
+    gone = waits.replace('[teams.vision]\npacks = ["vision.yaml"]\nreceivers = ["vision"]\n', "")
+    for text in (waits, gone, waits):
+        (shared.tmp / "config.toml").write_text(text)
+        service.reload()
+        teams = {rule.team for rule in service.engine.plan.rules}
+        assert ("vision" in teams) is (text is waits)
+        assert service.waiting == "receivers"
+    (shared.tmp / "config.toml").write_text(f'{waits}[teams.audio]\npacks = ["nlp.yaml"]\n')
+    service.reload()
+    assert service.waiting == "receivers, team audio"
+    assert "restart the service to change receivers, team audio, and the routes" in caplog.text
+
+
+def test_a_first_root_that_is_away_keeps_nothing_from_being_told_of_rules(
+    shared: Shared,
+) -> None:
+    config = CONFIG.replace("[[roots]]", '[[roots]]\npath = "away"\n[[roots]]', 1)
+    (shared.tmp / "config.toml").write_text(config)
+    shared.pack("vision", BROKEN)
+    with shared.begun() as service:
+        assert ("RulesRefused", "firing") in shared.told(service, "vision")

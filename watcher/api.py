@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from watcher import replay
-from watcher.evaluate import applies
 from watcher.model import Ailment, Alert, AlertState, Poll, Role, Rule, WallTime
 from watcher.pipeline import Plan, State, tick
+from watcher.roles import tag_fits
 from watcher.rules import default_rules, load_packs, packs_dir
 from watcher.source.logdir import ONE_SHOT, Logdir, SourceOptions, read_once
 from watcher.watched import Watched
@@ -27,8 +27,8 @@ _CONTEXT = {Role.LEARNING_RATE, Role.GRAD_NORM, Role.THROUGHPUT, Role.EPOCH}
 class Survey:
     """What a scan found: alerts that fired, in order of their firing, the runs, the health.
 
-    ``blind``: rules that are for other runs than those that are there; ``tagless``: rules of the
-    team's own for tags that none of the runs has.
+    ``blind``: rules that are for other runs than those that are there; ``tagless``: the tags that
+    a rule of the team's own names, and none of the runs has that it may look at.
     """
 
     alerts: tuple[Alert, ...]
@@ -36,7 +36,7 @@ class Survey:
     ailments: tuple[Ailment, ...]
     unreachable: tuple[str, ...]
     blind: tuple[Rule, ...] = ()
-    tagless: tuple[Rule, ...] = ()
+    tagless: tuple[tuple[Rule, Sequence[str]], ...] = ()
     rules: tuple[Rule, ...] = ()
 
     @property
@@ -77,33 +77,31 @@ def survey_of(
         alerts += [a for a in found if not a.shadow]
         runs += state.runs.values()
     alerts.sort(key=lambda a: (a.root, a.run, a.attempt, a.fired_at or 0.0, a.fingerprint))
-    blind = [
-        rule
-        for rule in plan.rules
-        if rule.match and not any(applies(rule, r.key, plan.labels_for(r.key)) for r in runs)
-    ]
-    bound = {bound.subject.rule.id for run in runs for bound in run.bounds}
-    tagless = [
-        rule
-        for rule in plan.rules
-        if rule.id not in bound and rule not in blind and own_tags(rule)
-    ]
+    seen: dict[str, set[str]] = {}  # by rule, the tags of the runs it may look at
+    for run in runs:
+        for rule in plan.rules_for(run.key):
+            seen.setdefault(rule.id, set()).update(run.counts)
+    blind = [rule for rule in plan.rules if runs and rule.id not in seen]
+    absent = [(rule, _absent(rule, seen.get(rule.id))) for rule in plan.rules]
     return Survey(
         tuple(alerts),
         tuple(runs),
         poll.ailments,
         tuple(poll.unreachable),
         tuple(blind),
-        tuple(tagless),
+        tuple((rule, tags) for rule, tags in absent if tags),
         plan.rules,
     )
 
 
-def own_tags(rule: Rule) -> list[str]:
-    """Return the tags that a rule names; none of a shipped one, which is for whoever has them."""
-    if Path(rule.origin).is_relative_to(packs_dir()):
+def _absent(rule: Rule, tags: Collection[str] | None) -> list[str]:
+    """Return the tags that a rule names and that are not there; none of a shipped one, which is
+    for whoever has them, and none where it looks at no run at all.
+    """
+    if tags is None or Path(rule.origin).is_relative_to(packs_dir()):
         return []
-    return [one.tag for one in rule.inputs.values() if one.tag]
+    named = [one.tag for one in rule.inputs.values() if one.tag]
+    return [tag for tag in named if not any(tag_fits(one, tag) for one in tags)]
 
 
 def scan(logdir: AnyPath, rules: Rules | None = None, now: WallTime | None = None) -> list[Alert]:

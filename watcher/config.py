@@ -168,7 +168,8 @@ class Config:
                 packs = read_packs(paths, team=team)
             except InvalidInput as error:
                 refused[team] = error
-                rules += [rule for rule in last if rule.team == team]
+                there = {rule.id for rule in rules}  # the operator may write rules for a team
+                rules += [rule for rule in last if rule.team == team and rule.id not in there]
             else:
                 rules += [rule for pack in packs for rule in pack.rules]
                 texts[team] = {str(pack.path): pack.text for pack in packs}
@@ -189,21 +190,22 @@ class Config:
         enabled = tuple(self._patient(r) for r in rules if r.alert not in self.disable)
         return Loaded(enabled, refused, texts)
 
-    def until_restart(self, fresh: Config) -> tuple[Config, list[str]]:
-        """Return what can be taken of a ``fresh`` config while this runs; and the keys that wait.
+    def until_restart(self, fresh: Config, begun: Config) -> tuple[Config, list[str]]:
+        """Return what can be taken of a ``fresh`` config while this is in force; and what waits.
 
-        While roots or receivers wait, so do the routes and what the teams are granted.
+        While roots or receivers wait, so do the routes, what the teams are granted, and teams
+        that were not there when the service had ``begun``, or since.
         """
         waiting = [key for key in RESTART if getattr(fresh, key) != getattr(self, key)]
         held = {key: getattr(self, key) for key in waiting}
         if {"roots", "receivers"} & held.keys():
+            known = {**begun.teams, **self.teams}
+            waiting += [f"team {name}" for name in fresh.teams if name not in known]
             held["routes"] = self.routes
             held["teams"] = {
-                name: dataclasses.replace(
-                    team, packs=fresh.teams[name].packs, members=fresh.teams[name].members
-                )
-                for name, team in self.teams.items()
-                if name in fresh.teams
+                name: dataclasses.replace(known[name], packs=team.packs, members=team.members)
+                for name, team in fresh.teams.items()
+                if name in known
             }
         return dataclasses.replace(fresh, **held), waiting
 

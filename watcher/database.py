@@ -63,10 +63,7 @@ MIGRATIONS: tuple[Migration, ...] = (
         "ALTER TABLE threads ADD COLUMN chart_at REAL",  # when to try to add it; NULL: not owed
         "ALTER TABLE threads ADD COLUMN chart_tries INTEGER NOT NULL DEFAULT 0",
     ),
-    (
-        """CREATE TABLE packs (team TEXT NOT NULL, file TEXT NOT NULL, text TEXT NOT NULL,
-            PRIMARY KEY (team, file))""",
-    ),
+    ("CREATE TABLE packs (team TEXT PRIMARY KEY, texts TEXT NOT NULL)",),
 )
 
 

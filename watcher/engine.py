@@ -24,6 +24,7 @@ from watcher.model import (
     Poll,
     RunKey,
     RunState,
+    Slot,
     Transition,
     WallTime,
 )
@@ -55,6 +56,7 @@ class Root:
     polling_since: float | None = None  # monotonic seconds
     busy: threading.Lock = field(default_factory=threading.Lock)  # read, or being saved
     unreachable: str = ""  # why it cannot be read, as of the last tick
+    said: Mapping[Slot, str] = field(default_factory=dict)  # of the watcher itself, as committed
     tally: RootTally = field(default_factory=RootTally)
 
 
@@ -191,8 +193,10 @@ class Engine:
             acknowledged=self._store.list_acknowledged(),
         )
         self.ticked_at = self._clock.monotonic()
-        if root.changed or root.owed or notices:
+        own = {slot: alert.reason for slot, alert in root.state.own.items() if alert.open}
+        if root.changed or root.owed or notices or own != root.said:
             self._commit(root, notices, now)
+            root.said = own
         return len(notices)
 
     def _checkpoints(self, root: Root, said: Sequence[Transition]) -> dict[str, str]:

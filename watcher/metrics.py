@@ -57,6 +57,7 @@ class Seen:
     signs: Mapping[str, float]
     ailing: Callable[[], str]
     reloaded: Callable[[], bool]
+    restart_due: Callable[[], bool]
 
 
 def exposition(seen: Seen) -> Callable[[], bytes]:
@@ -111,9 +112,15 @@ class _Service(Collector):
         )
         yield _gauge(
             "config_last_reload_successful",
-            "0 while the files of config or rules are refused, or a change waits for a restart.",
+            "0 while the files of config or rules are refused, and the last good ones in force.",
             (),
             [((), seen.reloaded())],
+        )
+        yield _gauge(
+            "restart_due",
+            "1 while a change of the config waits for a restart.",
+            (),
+            [((), seen.restart_due())],
         )
         yield _gauge(
             "sign_of_life_age_seconds",

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 from watcher.agreement import NEAR, Labelled, agreement
 from watcher.alerts import loudness
-from watcher.api import Survey, own_tags, survey_of
+from watcher.api import Survey, survey_of
 from watcher.config import SHIPPED, Config, check_environment, load_config
 from watcher.converged import converged
 from watcher.errors import InvalidInput, Problem, WatcherError
-from watcher.model import AlertState, Poll, Role, RunKey, Severity, WallTime
+from watcher.model import Alert, AlertState, Poll, Role, Rule, RunKey, Severity, Status, WallTime
 from watcher.notify.message import as_json, clean, number, place, steps, subject, what
 from watcher.pipeline import Plan
 from watcher.places import did_you_mean
@@ -98,11 +98,10 @@ def health(found: Survey) -> Iterator[str]:
     for one in found.ailments:
         yield f"{one.path}: {one.health.value}: {one.detail}"
     for rule in found.blind:
-        wanted = ", ".join(f"{name}={clean(glob)}" for name, glob in rule.match.items())
-        yield f"{rule.alert} looks at no run here: it is for {wanted}; labels come from -c config"
-    for rule in found.tagless:
-        tags = ", ".join(clean(tag) for tag in own_tags(rule))
-        yield f"{rule.alert} looks at no series here: no run has {tags}; see watcher explain"
+        yield f"{rule.alert} looks at no run here: {_meant(rule)}"
+    for rule, tags in found.tagless:
+        said = ", ".join(clean(tag) for tag in tags)
+        yield f"{rule.alert}: no run that it may look at has {said}; see watcher explain"
     if unjudged := found.unjudged:
         names = ", ".join(clean(run.key.run) for run in unjudged[:_NAMED])
         more = f" and {len(unjudged) - _NAMED} more" if len(unjudged) > _NAMED else ""
@@ -143,7 +142,7 @@ def _many(count: int, thing: str) -> str:
 def convergence(found: Survey) -> Iterator[str]:
     """Say of each run when it should have stopped, or that it has not converged."""
     for run in found.runs:
-        yield f"{clean(run.key.run)}: {_convergence(run) or 'has not converged'}"
+        yield f"{_name(run)}: {_convergence(run) or 'has not converged'}"
 
 
 def against_labels(found: Survey, table: Sequence[Labelled]) -> Iterator[str]:
@@ -199,12 +198,18 @@ def _why_not(found: Survey, alert: str, names: Collection[str]) -> str:
         hint = did_you_mean(alert, {r.alert for r in found.rules})
         return f"there is no rule {alert}{hint or f'; these look at this run: {these}'}"
     if rule in found.blind:
-        wanted = ", ".join(f"{name}={clean(glob)}" for name, glob in rule.match.items())
-        return f"{alert} is for other runs: {wanted}; labels come from -c config"
+        return f"{alert} does not look at this run: {_meant(rule)}"
     wants = [one.tag or (one.role.value if one.role else "") for one in rule.inputs.values()]
     return (
         f"{alert} finds none of the series it needs here ({', '.join(wants)}); these do: {these}"
     )
+
+
+def _meant(rule: Rule) -> str:
+    """Say for which runs a rule is."""
+    wanted = ", ".join(f"{name}={clean(glob)}" for name, glob in rule.match.items())
+    whose = f"those that team {rule.team} may see" if rule.team else ""
+    return f"it is for {' and '.join(filter(None, (wanted, whose)))}; labels come from -c config"
 
 
 def _explained_run(run: Watched, only: str | None) -> Iterator[str]:
@@ -217,8 +222,7 @@ def _explained_run(run: Watched, only: str | None) -> Iterator[str]:
         )
         if true
     )
-    name = run.key.run if run.key.run != "." else run.key.root
-    yield f"run {clean(name)}: {run.state.value}, attempt {run.attempt + 1}{kind}"
+    yield f"run {_name(run)}: {run.state.value}, attempt {run.attempt + 1}{kind}"
     if (done := _convergence(run)) is not None:
         yield f"  {done}"
     for name, member in run.members.items():
@@ -249,7 +253,8 @@ def _explained_run(run: Watched, only: str | None) -> Iterator[str]:
 
 def _convergence(run: Watched) -> str | None:
     """Say when this should have stopped: what went wrong in the end, else if it has converged."""
-    last = [a for a in run.alerts.values() if a.state in (AlertState.FIRING, AlertState.ENDED)]
+    well = {bound.slot for bound in run.bounds if bound.verdict.status is Status.OK}
+    last = [a for a in run.alerts.values() if _in_the_end(a) and a.slot not in well]
     for alert in sorted(last, key=lambda a: loudness(a.severity), reverse=True):
         if alert.detector in _TURNED and alert.best_step is not None:
             best = f"{number(alert.best_value)} at step {alert.best_step}"
@@ -265,6 +270,15 @@ def _convergence(run: Watched) -> str | None:
                     best = f"best {number(done.best_value)} at step {done.best_step}"
                     return f"{tag} converged at step {done.step}, {best}: {done.reason}"
     return None
+
+
+def _in_the_end(alert: Alert) -> bool:
+    """Whether it fires, or did so until the run ended."""
+    return not alert.shadow and alert.state in (AlertState.FIRING, AlertState.ENDED)
+
+
+def _name(run: Watched) -> str:
+    return clean(run.key.run if run.key.run != "." else run.key.root)
 
 
 # findings that say what to go back to, and those that say that there is nothing to go back to

@@ -145,6 +145,11 @@ def _pairs(selectors: Mapping[str, Selector]) -> bool:
     return {s.role for s in selectors.values()} >= LOSSES
 
 
+def tag_fits(tag: str, globs: str) -> bool:
+    """Whether a tag fits one of several globs with ``|`` between them."""
+    return any(fnmatch.fnmatchcase(tag, glob.strip()) for glob in globs.split("|"))
+
+
 class Pool:
     """A run's tags, for its rules to choose from. ``points`` has every tag with its count.
 
@@ -238,10 +243,7 @@ class Pool:
         return self._once(self._twin, role, main, paired) if main is not None else None
 
     def _matching(self, selector: Selector) -> list[str]:
-        globs = [glob.strip() for glob in (selector.tag or "*").split("|")]
-        return sorted(
-            tag for tag in self.points if any(fnmatch.fnmatchcase(tag, glob) for glob in globs)
-        )
+        return sorted(tag for tag in self.points if tag_fits(tag, selector.tag or "*"))
 
     def _main(self, tags: Iterable[str]) -> bool:
         return any(self.assigned[tag].main for tag in tags)

@@ -22,7 +22,8 @@ from watcher.precedence import SILENCES
 STORM = 10  # notices for one receiver in one tick; beyond it nobody reads them one by one
 DAY = 86400.0
 MOST_DOUBLINGS = 6  # of the repeat interval: about two months at a day
-UNREACHABLE = "unreachable"  # the detector of the alert about a root that cannot be read
+# the detectors of alerts about the watcher itself: a root, and rules or a config
+UNREACHABLE, REFUSED = "unreachable", "refused"
 
 FIRST = "first notification"
 LOUDER = "louder"
@@ -264,8 +265,8 @@ class _Inhibition:
                 self._targets[key] |= SILENCES[alert.detector]
 
     def __call__(self, alert: Alert) -> bool:
-        if alert.detector == UNREACHABLE:
-            return False
+        if alert.detector in (UNREACHABLE, REFUSED):
+            return False  # of the watcher itself
         slot = alert.slot
         return slot.run.root in self._roots or alert.detector in self._targets.get(
             (slot.run, slot.attempt), ()

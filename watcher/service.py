@@ -81,6 +81,7 @@ class Service:
         self.trouble: Counter[tuple[str, str]] = Counter()  # scheduler events, by job and kind
         # the files of config and rules are those in force
         self.reloaded = not log_refused(engine.plan)
+        self.waiting = ""  # what of them waits for a restart
         self._config_path = config_path
         self._store = store
         self._clock = clock
@@ -88,6 +89,7 @@ class Service:
         self._notifiers = notifiers(config)
         self._listeners = listeners(config, self._notifiers, self._clicked)
         self._heartbeat = heartbeat(config)
+        self._begun = config
         self._listener: Listener | None = None
         self._outcomes = {name: Counter[str]() for name in self._notifiers}
         self._clicks = itertools.count()
@@ -350,13 +352,14 @@ class Service:
         """Say whether what the files hold was taken; log why not."""
         try:
             fresh = load_config(self._config_path) if self._config_path else self.config
-            fresh, waiting = self.config.until_restart(fresh)
+            fresh, waiting = self.config.until_restart(fresh, self._begun)
             loaded = fresh.rules_after(self.engine.plan.rules)
             plan = plan_of(fresh, self.engine.plan.version + 1, loaded)
         except WatcherError as error:
             problems = error.problems if isinstance(error, InvalidInput) else [str(error)]
             for problem in problems:
-                log.error("not reloaded, the last good rules stay problem=%s", problem)
+                said = printable(str(problem))
+                log.error("not reloaded, the last good rules stay problem=%s", said)
             self.engine.plan = refusing(self.engine.plan, self.config, error)
             return False
         before, self.config = self.config, fresh
@@ -369,7 +372,8 @@ class Service:
             log.error("restart the service to change %s%s", ", ".join(waiting), routes)
         if fresh.without_shipped:
             log.warning(WITHOUT_SHIPPED)
-        return not (log_refused(plan) or waiting)
+        self.waiting = ", ".join(waiting)
+        return not log_refused(plan)
 
     def healthy(self) -> bool:
         """Whether scheduler, evaluator and senders gave a sign of life of late."""
@@ -407,6 +411,7 @@ class Service:
                 self._alive,
                 self.ailing,
                 lambda: self.reloaded,
+                lambda: bool(self.waiting),
             )
         )
         pages = {"/metrics": lambda: (200, CONTENT_TYPE, page()), "/healthz": self._health}
@@ -532,7 +537,7 @@ def _utcnow(clock: Clock, later: float = 0.0) -> object:
 def keep_packs(store: Store, loaded: Loaded, config: Config) -> None:
     """Keep the teams' packs that were taken, for a start at which they are refused."""
     try:
-        store.keep_packs(loaded.texts, config.teams)
+        store.keep_packs(loaded.texts, [t.name for t in config.teams.values() if t.packs])
     except StoreError as error:
         log.error("packs not kept for the next start error=%r", str(error))
 
@@ -541,7 +546,7 @@ def log_refused(plan: Plan) -> bool:
     """Log which teams' rules are refused; say whether any are."""
     said = [item for told in plan.refused.values() for item in told.items()]
     for team, why in said:
-        log.error("rules refused team=%s problem=%s", team, why)
+        log.error("rules refused team=%s problem=%s", team, printable(why))
     return bool(said)
 
 

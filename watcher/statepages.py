@@ -22,7 +22,7 @@ from watcher.errors import InvalidInput, WatcherError
 from watcher.globs import fits
 from watcher.model import Alert, AlertState, Notice, RunState, WallTime
 from watcher.notify.message import as_json, clean, place, plain
-from watcher.ownalerts import CONFIG_RULE, OWN_RULES, ROOT_RULE
+from watcher.ownalerts import IDS, OWN_RULES, ROOT_RULE
 from watcher.places import did_you_mean
 from watcher.records import Delivery, RunRow
 from watcher.routing import Silence, silenced
@@ -30,6 +30,7 @@ from watcher.store import Store
 from watcher.units import duration
 
 _RECENT = 20  # closed alerts that are listed as text
+_LATELY = 86400.0  # seconds for which a message that was given up calls for somebody
 _FULL = 32 << 20  # bytes: with fewer the database cannot be written for long
 
 
@@ -77,8 +78,6 @@ def add_silence(
             raise WatcherError(f"{name} is named twice; all matchers of a silence must hold")
         if known and name not in known:
             raise WatcherError(f'no alert has the label "{name}"{did_you_mean(name, known)}')
-        if names and name == "alert" and not any(fits(one, glob) for one in names):
-            raise WatcherError(f'no rule of the name "{glob}"{did_you_mean(glob, names)}')
         wanted[name] = glob
     try:
         seconds = duration(span)
@@ -86,9 +85,12 @@ def add_silence(
         raise WatcherError(f"--for: {error}") from error
     if seconds <= 0:
         raise WatcherError("--for: must be more than nothing")
-    now = SystemClock().now()
+    now, glob = SystemClock().now(), wanted.get("alert", "*")
     made = Silence(secrets.token_hex(4), wanted, now, now + seconds, by, comment)
     with writable(config) as store:
+        held = {alert.alert for alert in store.list_alerts()}  # of rules that are no more, too
+        if names and not any(fits(one, glob) for one in names | held):
+            raise WatcherError(f'no rule of the name "{glob}"{did_you_mean(glob, names)}')
         store.add_silence(made)
         firing = [a for a in store.list_alerts(AlertState.FIRING) if not a.shadow]
     quiet = sum(silenced(alert, [made], now) is not None for alert in firing)
@@ -200,7 +202,9 @@ class _Status:
 def _status(store: Store, config: Config, wanted_json: bool) -> tuple[list[str], int]:
     """Return the lines, and 1 if something must be done about the watcher itself."""
     saved, firing = store.load(), store.list_alerts(AlertState.FIRING)
-    lost = {a.root: a.reason for a in firing if a.slot.rule == ROOT_RULE.id}
+    watched = {root.path for root in config.roots}
+    own = [a for a in firing if a.slot.rule in IDS and a.root in watched]
+    lost = {a.root: a.reason for a in own if a.slot.rule == ROOT_RULE.id}
     roots = Counter(key.root for key in saved.runs)
     for root in lost:
         roots.setdefault(root, 0)
@@ -210,16 +214,18 @@ def _status(store: Store, config: Config, wanted_json: bool) -> tuple[list[str],
         runs=Counter(row.state for row in saved.runs.values()),
         roots=roots,
         lost=lost,
-        refused=[a for a in firing if a.detector == CONFIG_RULE.detector],
+        refused=[a for a in own if a.slot.rule != ROOT_RULE.id],
         firing=firing,
         metrics=f"http://{config.listen}/metrics" if config.listen else "",
         free=shutil.disk_usage(config.state_dir).free,
-        deliveries=store.counts(),
+        deliveries=[d for d in store.counts() if d.receiver in config.receivers or d.dead],
         dead=store.list_dead(),
     )
     lines = [json.dumps(_status_json(found))] if wanted_json else list(_status_lines(found))
-    failing = any(d.failures for d in found.deliveries)
-    ill = not found.running or found.lost or found.refused or found.free < _FULL or failing
+    now = SystemClock().now()
+    unsent = any(d.failures and d.receiver in config.receivers for d in found.deliveries)
+    unsent |= any(now - notice.queued_at < _LATELY for notice, _ in found.dead)
+    ill = not found.running or found.lost or found.refused or found.free < _FULL or unsent
     return lines, int(bool(ill))
 
 

@@ -344,20 +344,17 @@ class Store(Database):
     # ---------------------------------------------------------------- teams' last good packs
 
     def keep_packs(self, texts: Mapping[str, Mapping[str, str]], teams: Collection[str]) -> None:
-        """Keep these packs, by team and file, and none of a team that is no more."""
+        """Keep these packs, by team and file, and none of other than these teams."""
         with self._transaction() as db:
-            for team in {row["team"] for row in db.execute("SELECT DISTINCT team FROM packs")}:
-                if team in texts or team not in teams:
-                    db.execute("DELETE FROM packs WHERE team = ?", (team,))
-            rows = [(t, f, text) for t, files in texts.items() for f, text in files.items()]
-            db.executemany("INSERT INTO packs VALUES (?, ?, ?)", rows)
+            known = {row["team"] for row in db.execute("SELECT team FROM packs")}
+            gone = [(team,) for team in known.difference(teams)]
+            db.executemany("DELETE FROM packs WHERE team = ?", gone)
+            rows = [(team, as_key(dict(packs))) for team, packs in texts.items()]
+            db.executemany("INSERT OR REPLACE INTO packs VALUES (?, ?)", rows)
 
     def kept_packs(self) -> dict[str, dict[str, str]]:
         """Return the packs that were kept, as written, by team and file."""
-        kept: dict[str, dict[str, str]] = {}
-        for row in self._rows("SELECT team, file, text FROM packs ORDER BY rowid"):
-            kept.setdefault(row["team"], {})[row["file"]] = row["text"]
-        return kept
+        return dict(self._read("SELECT team, texts FROM packs", (), _packs_of))
 
     # ---------------------------------------------------------------- receivers
 
@@ -525,6 +522,10 @@ def _chart_at(db: sqlite3.Connection, notice: Notice, at: WallTime | None) -> No
         " WHERE receiver = ? AND group_key = ?",
         (at, notice.receiver, notice.group_key),
     )
+
+
+def _packs_of(row: sqlite3.Row) -> tuple[str, dict[str, str]]:
+    return row["team"], {str(file): str(text) for file, text in json.loads(row["texts"]).items()}
 
 
 def _all(table: str) -> str:

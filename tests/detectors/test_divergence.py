@@ -261,6 +261,15 @@ def test_a_part_of_the_loss_that_grows_from_the_first_is_meant_to():
         assert detect(inputs, RULE, 0.0).status is status
 
 
+def test_a_lone_low_batch_is_no_best_to_go_back_to():
+    fall = (0.3 + 2 * np.exp(-np.arange(400) / 80)) * noise(400, 0.03, 3)
+    fall[40] = 0.001
+    found = say(detect, RULE, value=np.concatenate((fall, 9 * noise(100, 0.03, 4))))
+    assert found.status is Status.BREACH
+    assert 300 < found.best <= 401
+    assert "the loss rose from 0.3" in found.reason
+
+
 @pytest.mark.parametrize("logged", ["value", "val"])
 def test_the_best_to_go_back_to_is_a_point_of_the_curve_and_stays_it_however_long_it_grows(logged):
     fall = (0.6 + 2 * np.exp(-np.arange(101) / 30)) * noise(101, 0.04, 3)

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from tests.detectors.curves import looks, say
+from tests.detectors.curves import looks, say, window_of
 from watcher.detectors.flat_return import FlatReturn, detect
 from watcher.model import Severity, Status
 
@@ -57,6 +57,13 @@ def test_a_return_that_rises_says_nothing_in_the_end(rises, seed):
 def test_a_return_at_its_ceiling_has_nothing_to_win(seed):
     value = np.minimum(500, 520 + 25 * scatter(300, seed))
     assert say(detect, RULE, value=value).status is Status.OK
+
+
+def test_what_had_learned_before_it_was_seen_need_not_rise():
+    assert say(detect, RULE, value=200 + 10 * scatter(300, 2)).status is Status.UNKNOWN
+    later = window_of(-200 + 10 * scatter(300, 2), start=5000)
+    assert say(detect, RULE, value=later).status is Status.UNKNOWN
+    assert say(detect, RULE, value=-1e308 + 1e307 * scatter(300, 2)).status is Status.UNKNOWN
 
 
 def test_what_was_said_is_taken_back_once_the_return_rises():

@@ -107,17 +107,6 @@ def test_nothing_is_said_of_adversarial_and_reinforcement_runs():
         assert detect(Inputs(windows, facts), RULE, 0.0).status is Status.OK
 
 
-def test_validation_that_jumps_and_stays_up_is_told_of_adversarial_runs_too():
-    fell = (0.1 + 0.9 * 0.97 ** np.arange(150)) * noise(150, 0.02, 3)
-    jumped = np.concatenate((fell, fell[-1] * 1.35 * noise(20, 0.02, 4)))
-    gan, agent = RunFacts(adversarial=True), RunFacts(reinforcement=True)
-    for facts, status in ((gan, Status.BREACH), (agent, Status.OK)):
-        found = detect(Inputs({"val": window_of(jumped)}, facts), RULE, 0.0)
-        assert found.status is status
-    came_back = np.concatenate((fell, fell[-1] * 1.35 * noise(5, 0.02, 4), fell[-12:]))
-    assert detect(Inputs({"val": window_of(came_back)}, gan), RULE, 0.0).status is Status.OK
-
-
 def test_patience_too_short_for_a_trend_is_refused():
     with pytest.raises(ValueError, match="at least 3"):
         Overfitting(patience=2)

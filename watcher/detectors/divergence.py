@@ -333,20 +333,27 @@ def _part_by_rate(lr: Window | None, since: int, params: Divergence) -> float:
 def _finding(
     inputs: Inputs, step: Ints, value: Floats, smooth: Floats, width: int, near: float
 ) -> Verdict:
-    """Say what was found; the best is the lowest point itself, which no curve that grows moves."""
+    """Say what was found; the best is the lowest point itself, which no curve that grows moves,
+    unless it lies alone: then it is the lowest where the means are lowest.
+    """
     low = int(smooth.argmin())
     left = np.flatnonzero(smooth[low:] <= smooth[low] + near)
     began = min(low + int(left[-1]) + width, len(step) - 1) if width > 1 else low + int(left[-1])
-    onset = int(step[began])
+    onset, base = int(step[began]), float(smooth[low])
     until = int(step[began + 1]) - 1 if began + 1 < len(step) else onset  # the entry's last step
-    fallen = best_until(inputs["value"], until) or (int(step[low]), float(smooth[low]))
+    lowest = value[low : low + width]
+    fallen = int(step[low + int(lowest.argmin())]), float(lowest.min())
+    ends = inputs["value"].extremes
+    at = int(np.searchsorted(step, ends.low_step, side="right")) - 1
+    if ends.low_step <= until and smooth[max(0, at + 1 - width) : at + 1].min() <= base + near:
+        fallen = ends.low_step, ends.low
     val = inputs.get("val")
     best, best_value = (best_until(val, until) if val is not None else None) or fallen
-    now, (since, base) = float(smooth[-1]), fallen
+    now = float(smooth[-1])
     factor = f", {times(now / base)} times as high" if base > 0 else ""
     return Verdict(
         Status.BREACH,
-        reason=f"the loss rose from {base:.4g} near step {since} to {now:.4g}{factor}, "
+        reason=f"the loss rose from {base:.4g} near step {fallen[0]} to {now:.4g}{factor}, "
         "and stays up",
         onset=onset,
         value=now,

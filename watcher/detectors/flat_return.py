@@ -3,7 +3,8 @@
 Returns scatter from episode to episode, and where rewards are rare nothing shows for long: so it
 is asked late, and it is a hint. A line through the curve must not rise by more than its own
 standard error, and no stretch may lie above the first one by more than stretches differ from their
-neighbours. A return that rests at its highest has nothing left to win.
+neighbours. A return that rests at its highest has nothing left to win; one that is positive and
+steady, or whose beginning was not seen, may be that of an agent that had learned before.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from watcher.detectors import Inputs, at_least, detector
-from watcher.detectors._noise import median
+from watcher.detectors._noise import median, spread
 from watcher.detectors._trend import finite, mean, trend
 from watcher.model import OK, UNKNOWN, Severity, Status, Verdict, WallTime
 
@@ -22,6 +23,7 @@ SAME = 2.0  # standard deviations of stretches: so far above the first, the last
 STRETCHES = 16  # of the curve: their means are compared
 MAD = 1.4826  # makes a median absolute deviation a standard deviation, under normal noise
 CEILING = 0.02  # of the range: so near its highest, a return rests there
+STEADY = 0.2  # of its level: who scatters less has something to lose already
 RISEN = 2.0  # times ``above``: a stretch as high above the first takes the finding back
 
 
@@ -44,8 +46,10 @@ def detect(inputs: Inputs, params: FlatReturn, now: WallTime) -> Verdict:
     window = inputs["value"]
     if len(window) < params.least:
         return UNKNOWN
+    if window.first_step > window.last_step - window.first_step:
+        return UNKNOWN
     step, value = finite(window)
-    if len(value) < 4 * STRETCHES:
+    if len(value) < 4 * STRETCHES or not math.isfinite(value.sum()):
         return UNKNOWN
     width = len(value) // STRETCHES
     total = np.concatenate(([0.0], np.cumsum(value)))
@@ -62,7 +66,7 @@ def detect(inputs: Inputs, params: FlatReturn, now: WallTime) -> Verdict:
     now_at = mean(value[-width:])
     if line.rise > line.error or now_at - first > SAME * noise:
         return UNKNOWN
-    if highest - first > params.above * noise:
+    if highest - first > params.above * noise or spread(value) < STEADY * line.level:
         return UNKNOWN
     return Verdict(
         Status.BREACH,

@@ -21,7 +21,7 @@ import numpy as np
 from watcher.detectors import Inputs, at_least, detector
 from watcher.detectors._metric import metric_of
 from watcher.detectors._noise import median, spread, times
-from watcher.detectors._trend import SURE, after_last, batches, finite, mean, opening, trend
+from watcher.detectors._trend import SURE, batches, finite, mean, opening, trend
 from watcher.detectors._turn import EARLY, FEW, clean_turn, early_turn, level_of, plain_turn
 from watcher.model import OK, UNKNOWN, Better, Floats, Severity, Status, Verdict, WallTime
 from watcher.series import Window
@@ -70,7 +70,6 @@ LEARNED = 0.5  # of its first loss: training that has come down so far has begun
 LUCK = 1.0  # spreads of single evaluations by which the surroundings of the best are low
 NOISY = 4.0  # spreads of single evaluations, at least
 SUDDEN, DOWN = 0.2, 8  # of the level, and evaluations that are so far off: no trend is needed
-AT_ONCE = 0.25  # of a jump: where the points before it lie above the best by more, it is a climb
 PERCENT = 20.0  # what is as high and never above 100 may be one
 LEAST_DESCENT = 0.05  # of the level: what fell by less is measured as if it had fallen by this
 
@@ -89,13 +88,13 @@ def detect(inputs: Inputs, params: Overfitting, now: WallTime) -> Verdict:
 
     OK once it is back near its best: where it is not, that less is sure now takes back nothing.
     Onset and best are the step of the best. UNKNOWN under five evaluations, and beside a better
-    series for the question (``instead``); quiet for reinforcement runs, whose losses are no
-    measure of fit, and for adversarial ones, unless validation jumps and stays up.
+    series for the question (``instead``); quiet for adversarial and reinforcement runs, whose
+    losses are no measure of fit.
     """
     val = inputs["val"]
     if inputs.get("instead") is not None:
         return UNKNOWN
-    if inputs.run.reinforcement:
+    if inputs.run.need_not_fall:
         return OK
     if len(val) < 5:
         return UNKNOWN
@@ -112,8 +111,6 @@ def detect(inputs: Inputs, params: Overfitting, now: WallTime) -> Verdict:
     if after < 2 or (len(value) <= params.patience and not trained):
         return OK
     course = _course(train, int(step[best])) if train is not None else Course.UNKNOWN
-    if inputs.run.adversarial:
-        return OK if metric else _jumped(inputs, value, best, course, params)
     if course is Course.RISES:
         return _back(value, best, params.min_rise)
     if metric:
@@ -130,23 +127,6 @@ def detect(inputs: Inputs, params: Overfitting, now: WallTime) -> Verdict:
     # single points stand out, the last as well: what is said is what the last few have risen by
     over = max(rise, mean(value[-max(2, after // 5) :]) - float(value[best]))
     return _finding(inputs, over / max(level_of(value), 1e-300), after, course, params)
-
-
-def _jumped(
-    inputs: Inputs, value: Floats, best: int, course: Course, params: Overfitting
-) -> Verdict:
-    """Judge the validation loss of a run whose losses need not fall: by a jump that lasts.
-
-    One that climbs may follow a target that moves.
-    """
-    level = level_of(value)
-    jump = _jump(value, best, level)
-    if jump is None:
-        return _back(value, best, params.min_rise)
-    begun = after_last(value < value[best] + jump / 2)
-    if median(value[max(0, begun - 4) : begun]) > value[best] + AT_ONCE * jump:
-        return OK
-    return _finding(inputs, jump / max(level, 1e-300), len(value) - 1 - best, course, params)
 
 
 def _back(value: Floats, best: int, part: float) -> Verdict:

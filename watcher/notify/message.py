@@ -201,8 +201,8 @@ def title(alert: Alert, reason: str) -> str:
     """Say how loud it is and what it is called; and whether it is old news, or over already."""
     how = _NEWS.get(reason, "") if alert.open else ""
     said = f"{how} {word(alert)}" if how else word(alert).capitalize()
-    if reason == FIRST and alert.state is AlertState.RESOLVED:
-        said = "Came and went"  # between two looks: nobody heard that it fired
+    if alert.state is AlertState.RESOLVED and alert.fired_at == alert.resolved_at:
+        said = "Came and went"  # within one look: nobody heard that it fired
     return clip(f"{icon(alert)} {said}: {clean(alert.alert)}", HEADER_LIMIT)
 
 
