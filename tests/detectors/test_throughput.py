@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from watcher.detectors import Inputs
+from tests.detectors.curves import window_of
+from watcher.detectors import Inputs, RunFacts
 from watcher.detectors.throughput import Throughput, detect
 from watcher.model import Severity, Status
 from watcher.series import Window
@@ -69,3 +70,18 @@ def test_a_clock_that_stands_still_or_runs_back_says_nothing():
 
 def test_too_few_points_are_unknown():
     assert paced([2.0] * 90 + [20.0] * 50).status is Status.UNKNOWN
+
+
+@pytest.mark.parametrize(("now", "status"), [(8.9, Status.BREACH), (12.0, Status.UNKNOWN)])
+def test_a_throughput_that_is_logged_tells_of_a_smaller_loss(now, status):
+    rate = np.concatenate((np.full(200, 16.0), np.full(60, now)))
+    rate *= 1 + 0.05 * np.random.default_rng(3).standard_normal(260)
+    rate[::20] = 2.0  # an evaluation in between
+    windows = {"value": window_of(np.ones(260)), "throughput": window_of(rate)}
+    found = detect(Inputs(windows), RULE, 0.0)
+    assert found.status is status
+    if status is Status.BREACH:
+        assert found.onset == 213
+        assert "the throughput that is logged fell from 15.85 to 8.8" in found.reason
+    agent = Inputs(windows, RunFacts(reinforcement=True))  # an average since the start
+    assert detect(agent, RULE, 0.0).status is Status.UNKNOWN

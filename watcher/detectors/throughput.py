@@ -19,46 +19,69 @@ from watcher.model import OK, UNKNOWN, Floats, Severity, Status, Verdict, WallTi
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """``factor``: how many times slower. ``points``: newest points that must all be slow, in
-    ``blocks`` stretches.
+    """``factor``: how many times slower by the clock; ``logged``: by a rate that the run logs,
+    which is measured without what lies between two steps. ``points``: newest points that must all
+    be slow, in ``blocks`` stretches.
     """
 
     factor: float = 3.0
+    logged: float = 1.6
     points: int = 48
     blocks: int = 4
 
 
-@detector("throughput", Throughput)
+@detector("throughput", Throughput, optional=("throughput",))
+@np.errstate(over="ignore", divide="ignore", invalid="ignore")  # absurd rates give no finding
 def detect(inputs: Inputs, params: Throughput, now: WallTime) -> Verdict:
-    """Breach when the last points took ``factor`` times as long a step as those before.
+    """Breach when the last points took ``factor`` times as long a step as those before, or the
+    ``throughput`` that the run logs fell so far. An agent's is an average since its start: it is
+    left out.
 
     OK once they are clearly faster than a stretch before them. UNKNOWN while the pace is the
     same: by then all that is held may be of the slow one.
     """
     window = inputs["value"]
-    n = params.points
-    if len(window) < 3 * n:
-        return UNKNOWN
     wall, step = window.wall_time, window.step
     seconds, steps = wall[1:] - wall[:-1], step[1:] - step[:-1]
     good = (seconds > 0) & (seconds < np.inf) & (steps > 0)
     cost = seconds / steps if good.all() else seconds[good] / steps[good]
+    status, before, pace = _judged(cost, params.factor, params)
+    if status is Status.BREACH:
+        onset = int(step[-params.points])
+        said = f"a step takes {pace:.3g} s since about step {onset}, {pace / before:.1f} times as"
+        return _finding(f"{said} long as the {before:.3g} s before", onset, 1 / pace)
+    logged = inputs.get("throughput")
+    if logged is None or inputs.run.reinforcement:
+        return OK if status is Status.OK else UNKNOWN
+    rated = (logged.value > 0) & (logged.value < np.inf)
+    by_rate, before, pace = _judged(1 / logged.value[rated], params.logged, params)
+    if by_rate is Status.BREACH:
+        onset = int(logged.step[rated][-params.points])
+        said = f"the throughput that is logged fell from {1 / before:.4g} to {1 / pace:.4g}"
+        return _finding(f"{said} by about step {onset}, and stays there", onset, 1 / pace)
+    return OK if Status.OK in (status, by_rate) else UNKNOWN
+
+
+def _judged(cost: Floats, factor: float, params: Throughput) -> tuple[Status, float, float]:
+    """Judge what each step cost, in order: the status, and the cost before and now."""
+    n = params.points
     if len(cost) < 3 * n:
-        return UNKNOWN
+        return Status.UNKNOWN, 0.0, 0.0
     past, newest = cost[:-n], cost[-n:]
     before, pace = median(past), median(newest)
-    slow = params.factor * before
-    if pace < slow or min(map(median, np.array_split(newest, params.blocks))) < slow:
-        return OK if _was_slower(past, math.sqrt(params.factor) * pace, n) else UNKNOWN
-    onset = int(window.step[-n])
+    slow = factor * before
+    if pace >= slow and min(map(median, np.array_split(newest, params.blocks))) >= slow:
+        return Status.BREACH, before, pace
+    over = _was_slower(past, math.sqrt(factor) * pace, n)
+    return (Status.OK if over else Status.UNKNOWN), before, pace
+
+
+def _finding(said: str, onset: int, rate: float) -> Verdict:
     return Verdict(
         Status.BREACH,
-        reason=(
-            f"a step takes {pace:.3g} s since about step {onset}, "
-            f"{pace / before:.1f} times as long as the {before:.3g} s before"
-        ),
+        reason=said,
         onset=onset,
-        value=1 / pace,
+        value=rate,
         severity=Severity.INFO,
         advice="throughput",
     )
