@@ -8,6 +8,7 @@ import pytest
 from tests.detectors.curves import looks, noise, say, window_of
 from watcher.detectors.plateau import Plateau, detect
 from watcher.model import Severity, Status
+from watcher.series import Window
 
 RULE = Plateau()
 TRAIN = [1.0, 0.8, 0.66, 0.56, 0.49, 0.44, 0.40, 0.37, 0.345, 0.325, 0.31, 0.297, 0.286, 0.277]
@@ -26,6 +27,19 @@ def test_validation_that_stops_while_training_goes_on_is_a_hint():
     assert (found.best, found.best_value) == (8, 0.634)
     assert found.advice == "plateau_validation"
     assert "training loss still falls" in found.reason
+
+
+def test_a_loss_at_its_floor_is_left_alone_while_the_metric_goes_on_getting_better():
+    rate, loss = np.full(120, 0.1), stuck()
+    best = Window()
+    best.extend(
+        np.arange(20, 121, 20), np.arange(6.0), np.array([0.1, 0.2, 0.27, 0.33, 0.38, 0.4])
+    )
+    flat = window_of(np.full(12, 0.4), every=10)
+    for metric, status in ((best, Status.OK), (flat, Status.BREACH)):
+        assert say(detect, RULE, value=loss, lr=rate, metric=metric).status is status
+    once = window_of([0.1], start=60)  # the next evaluation will tell
+    assert say(detect, RULE, value=loss, lr=rate, metric=once).status is Status.UNKNOWN
 
 
 @pytest.mark.parametrize("seed", range(8))

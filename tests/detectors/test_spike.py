@@ -160,6 +160,24 @@ def test_bumps_that_were_not_said_do_not_count_as_said():
     assert say(detect, RULE, value=value[:401]).status is Status.BREACH
 
 
+def test_noise_with_a_heavy_tail_is_no_row_of_spikes():
+    random = np.random.default_rng(8)
+    value = np.exp(0.04 * random.standard_normal(500))
+    value[random.choice(480, 30, replace=False)] *= np.exp(random.uniform(0.4, 0.9, 30))
+    value[495] = 2.9
+    assert say(detect, RULE, value=value[:496]).status is not Status.BREACH
+    value[495] = 12.0
+    assert say(detect, RULE, value=value[:496]).status is Status.BREACH
+
+
+def test_a_small_jump_is_a_hint_and_none_where_the_rate_was_taken_back_at_once():
+    value, rate = 0.4 * noise(101, 0.002), np.full(102, 1e-3)
+    found = say(detect, RULE, value=[*value, 0.47], lr=rate)
+    assert (found.status, found.severity) == (Status.BREACH, Severity.INFO)
+    rate[-1] = 2e-4
+    assert say(detect, RULE, value=[*value, 0.47], lr=rate).status is not Status.BREACH
+
+
 def test_a_gradient_norm_that_jumps_as_well_says_that_it_is_no_restart():
     value, norm = 3 * noise(101, 0.004), noise(101, 0.1)
     value[-1] *= 1.2

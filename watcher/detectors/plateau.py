@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from watcher.detectors import Inputs, at_least, detector
+from watcher.detectors._metric import metric_of
 from watcher.detectors._settled import Flat, Rest, at_rest, falls_since, moves_on
-from watcher.detectors._trend import after_last, annealed, finite, mean, opening, warming_up
+from watcher.detectors._trend import after_last, annealed, finite, mean, opening, trend, warming_up
 from watcher.model import OK, UNKNOWN, Severity, Status, Verdict, WallTime
 from watcher.series import Window
 
@@ -21,6 +22,7 @@ SPARSE = 200  # points to one of the better series: with fewer of it than that, 
 
 
 WAITS = 2  # times the patience: what has come down but little may only have begun
+LEAST, GAIN = 5, 0.05  # evaluations of a metric, and the part of it that is a real gain
 STUCK = 0.75  # of the run: what has been level for so long was never anywhere else
 HELD = 0.8  # of its highest: a learning rate that is not being taken back ...
 COMES_DOWN = 0.02  # ... and has not fallen by this part since the loss came to rest
@@ -52,7 +54,7 @@ class Plateau:
         at_least(self, "patience", 3)
 
 
-@detector("plateau", Plateau, optional=("train", "instead", "lr"))
+@detector("plateau", Plateau, optional=("train", "instead", "lr", "metric"))
 @np.errstate(over="ignore", invalid="ignore")  # absurd scales give no finding, no noise
 def detect(inputs: Inputs, params: Plateau, now: WallTime) -> Verdict:
     """Breach when an improvement over the last part of the curve can be ruled out.
@@ -60,9 +62,11 @@ def detect(inputs: Inputs, params: Plateau, now: WallTime) -> Verdict:
     UNKNOWN where it is not level but does not surely go on either, and with ``instead`` present
     (a better series for the question, which a rule of its own judges). ``train`` beside a
     validation loss tells a run that only stopped generalising (a hint) from one that is stuck
-    altogether (a warning). Where the learning rate is not logged, or is being taken back already,
-    the run may be converging as planned: a hint as well. At the end of its schedule nothing is
-    said of a run, unless the schedule ended so early that most of the run came after it.
+    altogether (a warning). Nothing is said while the ``metric`` goes on getting better, as with
+    losses that have a floor, or follow a target that moves. Where the learning rate is not logged,
+    or is being taken back already, the run may be converging as planned: a hint as well. At the
+    end of its schedule nothing is said of a run, unless the schedule ended so early that most of
+    the run came after it.
     """
     window = inputs["value"]
     if inputs.run.need_not_fall:
@@ -95,7 +99,30 @@ def detect(inputs: Inputs, params: Plateau, now: WallTime) -> Verdict:
         rest.entries < len(window) // (2 * window.curve.size) or rest.rise > params.margin / 2
     ):
         return OK  # overfitting begins like this; where it does not follow, the run stays flat
+    if (said := _of_metric(inputs, rest.since)) is not None:
+        return OK if said is Status.OK else UNKNOWN
     return _finding(inputs, rest, learning=learning, sure=not learning)
+
+
+def _of_metric(inputs: Inputs, since: int) -> Status | None:
+    """Return what the validation metric says of a loss at rest: OK while it goes on getting
+    better, by a real part; UNKNOWN while it was hardly evaluated since; None if it says nothing.
+    """
+    metric = metric_of(inputs)
+    if metric is None or len(metric[0]) == 0:
+        return None
+    step, value = metric
+    at = int(np.searchsorted(step, since, side="right"))
+    after = value[max(0, at - 1) :]
+    if len(step) - at < 2:
+        begun, newest = inputs["value"].first_step, inputs["value"].last_step
+        return Status.UNKNOWN if newest - since < 2 * (int(step[-1]) - begun) / len(step) else None
+    gain = float(after[-1] - after[0])
+    if gain <= GAIN * abs(float(after[0])):
+        return None
+    line = trend(after) if len(after) >= LEAST else None
+    steady = bool((np.diff(after) > 0).all()) if line is None else line.rise > line.doubt
+    return Status.OK if steady else None
 
 
 def _fallen(train: Window) -> float:

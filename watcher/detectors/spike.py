@@ -23,6 +23,9 @@ from watcher.detectors._noise import median, times
 from watcher.model import OK, UNKNOWN, Floats, Ints, Severity, Status, Verdict, WallTime
 from watcher.series import Window
 
+TAIL = 4  # so many that were no news show that its noise has a heavy tail
+CLEAR = 1.25  # times its usual: what jumps less far is a hint
+STEPPED = 0.6  # of the learning rate before: it was taken back at once
 RAISED, RESTARTS = 1.5, 2.0  # times its lowest: a restart; of the level: what one lifts a loss by
 JOLT, NORMS = 4.0, 8  # times the usual gradient norm, of so many
 ALIKE, OFTEN = 0.5, 2  # of its height, and so many of them before: one more is no news
@@ -255,6 +258,8 @@ def _as_ever(value: Floats, found: int, params: Spike, *, steady: bool) -> bool:
     """Whether at least two spikes half as high stand among the points before: a short last batch,
     an evaluation in between. That is what this loss does, and was said.
     """
+    if _heavy(value[: found + 1], params):
+        return True
     peaks = np.flatnonzero(_peaks(value[: found + 1], params))
     earlier = peaks[(peaks >= params.context) & (peaks < found - params.lasts)]
     if len(earlier) == 0:
@@ -266,6 +271,18 @@ def _as_ever(value: Floats, found: int, params: Spike, *, steady: bool) -> bool:
     high = value[places] - np.array(usual)
     alike = earlier[high[:-1] >= ALIKE * high[-1]]
     return len(alike) > 0 and int((np.diff(alike) > params.lasts).sum()) + 1 >= OFTEN
+
+
+def _heavy(value: Floats, params: Spike) -> bool:
+    """Whether points half as far above the points before them as the last one have come often
+    enough: then its noise has a heavy tail.
+    """
+    width = params.context // 2
+    if len(value) <= 2 * width or not float(value.min()) > 0:
+        return False
+    above = np.log(value[width:] / _medians(sliding_window_view(value, width)[:-1]))
+    high = np.flatnonzero(above[: -params.lasts] >= ALIKE * above[-1])
+    return len(high) > 0 and int((np.diff(high) > params.lasts).sum()) + 1 >= TAIL
 
 
 def _newest(step: Ints, value: Floats, inputs: Inputs, params: Spike) -> tuple[int, bool] | None:
@@ -319,7 +336,9 @@ def _steady(lr: Window, since: int, until: int) -> bool:
     if _overdue(lr, until) >= 1:
         return False
     rates = _rates(lr, since, until)
-    return len(rates) >= 2 and bool((rates[1:] <= 1.1 * np.minimum.accumulate(rates)[:-1]).all())
+    if len(rates) < 2 or rates[-1] < STEPPED * rates[-2]:
+        return False  # a new stage, as where layers are set free
+    return bool((rates[1:] <= 1.1 * np.minimum.accumulate(rates)[:-1]).all())
 
 
 def _overdue(lr: Window, step: int) -> float:
@@ -358,6 +377,6 @@ def _finding(step: Ints, value: Floats, at: int, usual: float) -> Verdict:
         value=peak,
         best=int(step[low]),
         best_value=float(value[low]),
-        severity=Severity.WARNING,
+        severity=Severity.INFO if 0 < peak < CLEAR * usual else Severity.WARNING,
         advice="spike",
     )
