@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from watcher.evaluate import subjects
 from watcher.model import Better, Meaning, Role, Selector
 from watcher.roles import Pin, Pool, Traits, assign, meaning, traits
+from watcher.rules import default_rules
 from watcher.runs import Place, place
 
 TRAIN, VAL = Selector(role=Role.TRAIN_LOSS), Selector(role=Role.VAL_LOSS)
@@ -341,3 +343,10 @@ def test_a_loss_that_is_pinned_is_the_whole() -> None:
     tags = ["train/box_loss", "train/cls_loss", "val/box_loss", "val/cls_loss"]
     pins = [Pin("train/cls_loss", Role.TRAIN_LOSS), Pin("val/cls_loss", Role.VAL_LOSS)]
     assert not traits(tags, pins).parts
+
+
+def test_the_rule_of_a_metric_knows_of_the_only_loss_beside_it():
+    points = {"train-logloss": 50, "valid-logloss": 50, "valid-error": 50}
+    rules = [rule for rule in default_rules() if rule.alert == "ValidationMetricFalls"]
+    (found,) = subjects(rules, assign(points, ()), points)
+    assert found.tags["instead"] == "valid-logloss"

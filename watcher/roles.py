@@ -228,7 +228,8 @@ class Pool:
             return self._once(self._best, selector.role)
         stems = self._by_stem.get(selector.role, {})
         if near is None or near.stem not in stems:
-            return self._once(self._stranger, selector.role, near is None or near.main, paired)
+            alone = near is None or near.main or near.role not in LOSSES
+            return self._once(self._stranger, selector.role, alone, paired)
         return self._once(self._twin, selector.role, near.stem, paired)
 
     def _stranger(self, role: Role, alone: bool, paired: bool) -> str | None:

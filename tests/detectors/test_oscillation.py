@@ -86,3 +86,12 @@ def test_noise_that_wanders_is_no_swing_and_a_swing_in_it_is(seed):
     curve[300:] *= 1 + 0.45 * np.sin(2 * np.pi * i / 9)
     said = looks(detect, RULE, value=curve)
     assert any(v.status is Status.BREACH for v in said.values())
+
+
+@pytest.mark.parametrize("often", [1, 40])
+def test_a_learning_rate_that_swings_as_well_excuses_it_however_often_it_is_logged(often):
+    value = swinging(begins=0, period=7.0)
+    rate = 1e-3 * (1.1 + np.sin(np.arange(300 * often) / often * 2 * np.pi / 7))
+    windows = {"value": window_of(value, every=often), "lr": window_of(rate)}
+    assert say(detect, RULE, value=windows["value"]).status is Status.BREACH
+    assert say(detect, RULE, **windows).status is not Status.BREACH

@@ -107,6 +107,13 @@ def test_nothing_is_said_of_adversarial_and_reinforcement_runs():
         assert detect(Inputs(windows, facts), RULE, 0.0).status is Status.OK
 
 
+def test_a_rise_beside_a_learning_rate_that_still_climbs_says_nothing():
+    train, val = turning()
+    rise, flat = np.geomspace(1e-5, 1e-3, len(val)), np.full(len(val), 1e-3)
+    assert say(detect, RULE, val=val, train=train, lr=flat).status is Status.BREACH
+    assert say(detect, RULE, val=val, train=train, lr=rise).status is not Status.BREACH
+
+
 def test_patience_too_short_for_a_trend_is_refused():
     with pytest.raises(ValueError, match="at least 3"):
         Overfitting(patience=2)

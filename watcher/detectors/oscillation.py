@@ -91,7 +91,7 @@ def detect(inputs: Inputs, params: Oscillation, now: WallTime) -> Verdict:
         or (logs and swing * float(recent.mean()) < _earlier(earlier, False))
     ):
         return UNKNOWN  # it swung like this before, too: nothing new, and nothing over
-    if _follows(inputs.get("lr"), n):
+    if _follows(inputs.get("lr"), int(step[-n])):
         return OK
     if period < 3:  # between two frequencies of few points: counted rather than resolved
         period = _turns(recent)
@@ -192,11 +192,12 @@ def _earlier(value: Floats, logs: bool) -> float:
     return max(spread(third), 1e-12)
 
 
-def _follows(lr: Window | None, n: int) -> bool:
-    """Whether the learning rate itself swings over these points."""
+def _follows(lr: Window | None, since: int) -> bool:
+    """Whether the learning rate itself swings since then, however often it is logged."""
     if lr is None or len(lr) < 8:
         return False
-    turns = np.diff(np.sign(np.diff(lr.value[-n:])))
+    at, rate = lr.finite_curve
+    turns = np.diff(np.sign(np.diff(rate[int(np.searchsorted(at, since)) :])))
     return int(np.count_nonzero(turns)) >= 3
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from watcher.detectors import Inputs, at_least, detector
 from watcher.detectors._metric import metric_of
 from watcher.detectors._noise import median, spread, times
-from watcher.detectors._trend import SURE, batches, finite, mean, opening, trend
+from watcher.detectors._trend import SURE, batches, finite, mean, opening, trend, warming_up
 from watcher.detectors._turn import EARLY, FEW, clean_turn, early_turn, level_of, plain_turn
 from watcher.model import OK, UNKNOWN, Better, Floats, Severity, Status, Verdict, WallTime
 from watcher.series import Window
@@ -66,6 +66,7 @@ class Course(enum.Enum):
     UNKNOWN = enum.auto()  # not logged, or too few points
 
 
+CLIMBED = 1.5  # times the learning rate at the best: what rises meanwhile may come down with it
 LEARNED = 0.5  # of its first loss: training that has come down so far has begun to fit
 LUCK = 1.0  # spreads of single evaluations by which the surroundings of the best are low
 NOISY = 4.0  # spreads of single evaluations, at least
@@ -81,7 +82,9 @@ _MEANWHILE = {
 }
 
 
-@detector("overfitting", Overfitting, inputs=("val",), optional=("train", "metric", "instead"))
+@detector(
+    "overfitting", Overfitting, inputs=("val",), optional=("train", "metric", "instead", "lr")
+)
 @np.errstate(over="ignore", invalid="ignore")  # absurd scales give no finding, no noise
 def detect(inputs: Inputs, params: Overfitting, now: WallTime) -> Verdict:
     """Breach when validation has surely got worse since its best and training loss has not.
@@ -110,6 +113,8 @@ def detect(inputs: Inputs, params: Overfitting, now: WallTime) -> Verdict:
     trained = best > 0 or _trained(train, int(step[0]))
     if after < 2 or (len(value) <= params.patience and not trained):
         return OK
+    if warming_up(inputs.get("lr")) and _climbs(inputs["lr"], int(step[best])):
+        return _back(value, best, params.min_rise)
     course = _course(train, int(step[best])) if train is not None else Course.UNKNOWN
     if course is Course.RISES:
         return _back(value, best, params.min_rise)
@@ -296,6 +301,13 @@ def _trained(train: Window | None, before: int) -> bool:
     step, value = finite(train)
     at = int(np.searchsorted(step, before, side="right"))
     return at >= 5 and float(value[0]) > 0 and mean(value[at - 3 : at]) < LEARNED * float(value[0])
+
+
+def _climbs(lr: Window, since: int) -> bool:
+    """Whether the learning rate is well above what it was at a step: that lifts a loss as well."""
+    step, rate = finite(lr)
+    at = int(np.searchsorted(step, since, side="right")) - 1
+    return at >= 0 and bool(rate[-1] > CLIMBED * rate[at])
 
 
 def _course(train: Window, since: int) -> Course:

@@ -22,7 +22,7 @@ SPARSE = 200  # points to one of the better series: with fewer of it than that, 
 
 
 WAITS = 2  # times the patience: what has come down but little may only have begun
-LEAST, GAIN = 5, 0.05  # evaluations of a metric, and the part of it that is a real gain
+LEAST, GAIN = 7, 0.05  # evaluations of a metric, and the part of it that is a real gain
 STUCK = 0.75  # of the run: what has been level for so long was never anywhere else
 HELD = 0.8  # of its highest: a learning rate that is not being taken back ...
 COMES_DOWN = 0.02  # ... and has not fallen by this part since the loss came to rest
@@ -120,9 +120,11 @@ def _of_metric(inputs: Inputs, since: int) -> Status | None:
     gain = float(after[-1] - after[0])
     if gain <= GAIN * abs(float(after[0])):
         return None
-    line = trend(after) if len(after) >= LEAST else None
-    steady = bool((np.diff(after) > 0).all()) if line is None else line.rise > line.doubt
-    return Status.OK if steady else None
+    if len(after) < LEAST:
+        return Status.OK if bool((np.diff(after) > 0).all()) else None
+    line = trend(after[len(after) // 2 :])  # it may only have come to rest a little later
+    real = line.rise > max(line.doubt, GAIN / 2 * abs(float(after[0])))
+    return Status.OK if real else None
 
 
 def _fallen(train: Window) -> float:
