@@ -79,7 +79,18 @@ def _other_side(run: Watched, tag: str) -> dict[str, Window]:
     if meaning is None or meaning.role not in _SIDES:
         return {}
     same = _of_role(run, _SIDES[meaning.role])
-    return {t: w for t, w in same.items() if run.assigned[t].stem == meaning.stem}
+    about = run.windows[tag]
+    return {
+        t: w for t, w in same.items() if run.assigned[t].stem == meaning.stem and _beside(w, about)
+    }
+
+
+def _beside(window: Window, about: Window) -> bool:
+    """Whether both can be drawn over the same steps: one of them may count something else, as
+    Keras does in ``evaluation_loss_vs_iterations``, or be a single closing value.
+    """
+    span, whole = (w.last_step - w.first_step for w in (window, about))
+    return len(window) > 1 and whole / 10 <= span <= 2 * max(whole, 1)
 
 
 def _of_role(run: Watched, role: Role) -> dict[str, Window]:

@@ -257,10 +257,10 @@ def _convergence(run: Watched) -> str | None:
     last = [a for a in run.alerts.values() if _in_the_end(a) and a.slot not in well]
     for alert in sorted(last, key=lambda a: loudness(a.severity), reverse=True):
         if alert.detector in _TURNED and alert.best_step is not None:
-            best = f"{number(alert.best_value)} at step {alert.best_step}"
-            return f"should have stopped at its best, {subject(alert)} {best}: {alert.alert} since"
-        if alert.detector in _UNLEARNED and alert.severity is not Severity.INFO:
-            return f"has not learned: {what(alert)}"
+            since = f"{alert.alert} of {subject(alert)} since"
+            return f"should have stopped at its best, step {alert.best_step}: {since}"
+        if alert.detector in _SPOILT and alert.severity is not Severity.INFO:
+            return f"has not converged: {what(alert)}"
     rates = [w for t, w in run.windows.items() if _is(run, t, Role.LEARNING_RATE)]
     for role in (Role.VAL_LOSS, Role.TRAIN_LOSS):
         for tag, window in run.windows.items():
@@ -283,7 +283,7 @@ def _name(run: Watched) -> str:
 
 # findings that say what to go back to, and those that say that there is nothing to go back to
 _TURNED = frozenset({"overfitting", "divergence", "collapse", "nan"})
-_UNLEARNED = frozenset({"slow_learning", "frozen", "underfitting", "vanished", "flat_return"})
+_SPOILT = frozenset({"nan", "slow_learning", "frozen", "underfitting", "vanished"})
 
 
 def _is(run: Watched, tag: str, role: Role) -> bool:

@@ -348,13 +348,15 @@ def _finding(
     if ends.low_step <= until and smooth[max(0, at + 1 - width) : at + 1].min() <= base + near:
         fallen = ends.low_step, ends.low
     val = inputs.get("val")
-    best, best_value = (best_until(val, until) if val is not None else None) or fallen
+    of_val = best_until(val, until) if val is not None else None
+    best, best_value = of_val or fallen
+    also = f"; validation was lowest, {best_value:.4g}, at step {best}" if of_val else ""
     now = float(smooth[-1])
     factor = f", {times(now / base)} times as high" if base > 0 else ""
     return Verdict(
         Status.BREACH,
         reason=f"the loss rose from {base:.4g} near step {fallen[0]} to {now:.4g}{factor}, "
-        "and stays up",
+        f"and stays up{also}",
         onset=onset,
         value=now,
         best=best,

@@ -337,6 +337,8 @@ def _finding(
     clear |= part >= EARLY and after >= 4 and at > inputs["val"].first_step
     held = _metric_gain(inputs, at) >= (-params.least_drop if inputs.run.parts else 0.0)
     said = "the validation metric fell" if metric else "validation loss rose"
+    if not metric and inputs.get("metric") is inputs["val"]:
+        said = "the validation error rose"  # of a metric that should be low
     said += f" {part:.0%}" if part < 10 else f" to {times(1 + part)} times its best"
     said += f" over {after} evaluations"
     said += f" from its {'best' if metric else 'minimum'} {best:.4g} at step {at}"
