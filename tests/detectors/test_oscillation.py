@@ -95,3 +95,11 @@ def test_a_learning_rate_that_swings_as_well_excuses_it_however_often_it_is_logg
     windows = {"value": window_of(value, every=often), "lr": window_of(rate)}
     assert say(detect, RULE, value=windows["value"]).status is Status.BREACH
     assert say(detect, RULE, **windows).status is not Status.BREACH
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_swings_that_have_only_begun_are_not_dated_back_into_the_descent(seed):
+    value = swinging(n=400, begins=300, period=9.6, seed=seed)
+    said = looks(detect, RULE, value=value)
+    first = next(v for v in said.values() if v.status is Status.BREACH)
+    assert 270 <= first.onset <= 330

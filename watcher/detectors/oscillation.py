@@ -229,6 +229,8 @@ def _began(value: Floats, swing: float, n: int, period: float) -> int:
     """
     block = max(4, math.ceil(period) + 1)
     at = len(value) - n
+    if n >= 2 * block:  # where swings have only begun, most of the newest points are calm still
+        swing = max(swing, float(_ranges(value[-2 * block :], block).min()) / 2)
     calm = np.flatnonzero(~(_ranges(value[at % block : at], block) > swing))
     back = at // block - int(calm[-1]) - 1 if len(calm) else at // block
     if back:
