@@ -408,3 +408,22 @@ def test_output_that_goes_nowhere_is_no_traceback_and_no_finding(
     assert "Traceback" not in done.stderr, done.stderr
     assert done.returncode in code
     assert done.stderr.count("\n") <= 1
+
+
+def test_what_was_given_up_for_one_cause_is_listed_once(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    config = tmp_path / "config.toml"
+    config.write_text('state_dir = "state"\nlisten = ""\n[[roots]]\npath = "logs"\n')
+    with Store.open(tmp_path / "state") as store:
+        for i in range(9):
+            alert = an_alert(run=f"run{i}")
+            notice = a_notice(alert, receiver="console", group_key=str(i), id=f"n{i}")
+            store.commit(Changes(NOW, {}, notices=(notice,)))
+            store.mark_dead(notice, "invalid_auth", NOW)
+    given_up = [
+        line
+        for line in cli("status", "-c", config).stdout.splitlines()
+        if line.startswith("given up")
+    ]
+    assert len(given_up) == 3
+    assert given_up[-1].endswith("invalid_auth; and 6 more like it")

@@ -177,6 +177,9 @@ def run(
     if config is not None and logdirs:
         raise WatcherError("name either a LOGDIR or a config, not both; roots go in the config")
     chosen = load_config(config) if config else default_config([str(d) for d in logdirs or []])
+    if config is None and not once and sys.stderr.isatty():
+        names = ", ".join(root.path for root in chosen.roots)
+        _complain(f"watching {names}; alerts are printed here, Ctrl-C ends it")
     return daemon.serve(chosen, config_path=config, once=once)
 
 

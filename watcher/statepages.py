@@ -30,6 +30,7 @@ from watcher.store import Store
 from watcher.units import duration
 
 _RECENT = 20  # closed alerts that are listed as text
+_ALIKE = 3  # messages given up for the same cause that are listed
 _LATELY = 86400.0  # seconds for which a message that was given up calls for somebody
 _FULL = 32 << 20  # bytes: with fewer the database cannot be written for long
 
@@ -287,11 +288,24 @@ def _status_lines(found: _Status) -> Iterator[str]:
         last = "" if d.sent_at is None else f", the last {_ago(now - d.sent_at)}"
         counts = f"{d.sent} sent{last}, {d.queued} queued, {d.dead} given up"
         yield f"receiver {d.receiver}: {counts}{trouble}"
-    for notice, why in found.dead:
+    yield from _given_up(found.dead)
+
+
+def _given_up(dead: Sequence[tuple[Notice, str]]) -> Iterator[str]:
+    """Say what was given up, a few of what has the same cause."""
+    counts = Counter((notice.receiver, why) for notice, why in dead)
+    shown: Counter[tuple[str, str]] = Counter()
+    for notice, why in dead:
+        cause = notice.receiver, why
+        shown[cause] += 1
+        if shown[cause] > _ALIKE:
+            continue
         at = datetime.fromtimestamp(notice.queued_at, UTC).isoformat(timespec="seconds")
         first, more = notice.alerts[0], len(notice.alerts) - 1
         about = f"{clean(first.alert)} of {place(first)}{f' and {more} more' if more else ''}"
-        yield f"given up: {notice.receiver}, queued {at}, {about}: {why}"
+        left = counts[cause] - _ALIKE
+        rest = f"; and {left} more like it" if shown[cause] == _ALIKE and left > 0 else ""
+        yield f"given up: {notice.receiver}, queued {at}, {about}: {why}{rest}"
 
 
 def _ago(seconds: float) -> str:
