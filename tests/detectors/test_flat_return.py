@@ -23,13 +23,13 @@ def scatter(n: int, seed: int, *, keeps: float = 0.0) -> np.ndarray:
 
 
 def test_a_return_that_never_rises_is_a_hint_after_many_episodes():
-    said = looks(detect, RULE, value=-280 + 60 * scatter(300, 3))
-    assert not [n for n, v in said.items() if n < 150 and v.status is not Status.UNKNOWN]
+    said = looks(detect, RULE, value=-280 + 60 * scatter(500, 3))
+    assert not [n for n, v in said.items() if n < 200 and v.status is not Status.UNKNOWN]
     found = next(v for v in said.values() if v.status is Status.BREACH)
     assert Status.OK not in {v.status for v in said.values()}
     assert (found.status, found.severity, found.onset) == (Status.BREACH, Severity.INFO, 1)
     assert found.advice == "flat_return"
-    assert re.search(r"the return has not risen beyond chance in \d+ points: -3", found.reason)
+    assert re.search(r"the return has not risen beyond chance in \d+ points: -", found.reason)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -67,10 +67,10 @@ def test_what_had_learned_before_it_was_seen_need_not_rise():
 
 
 def test_what_was_said_is_taken_back_once_the_return_rises():
-    value = np.concatenate((scatter(200, 5), 12 / (1 + np.exp(-np.arange(-100, 200) / 10))))
+    value = np.concatenate((scatter(350, 5), 12 / (1 + np.exp(-np.arange(-100, 200) / 10))))
     said = looks(detect, RULE, value=value)
-    assert Status.BREACH in {v.status for n, v in said.items() if n <= 200}
-    assert said[500].status is Status.OK
+    assert Status.BREACH in {v.status for n, v in said.items() if n <= 350}
+    assert said[max(said)].status is Status.OK
 
 
 def test_too_few_points_for_stretches_are_refused():

@@ -31,7 +31,7 @@ RISEN = 2.0  # times ``above``: a stretch as high above the first takes the find
 class FlatReturn:
     """``least``: points before it is asked. ``above``: standard deviations of stretches."""
 
-    least: int = 150
+    least: int = 200
     above: float = 5.0
 
     def __post_init__(self) -> None:
