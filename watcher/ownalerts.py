@@ -21,33 +21,38 @@ from watcher.model import (
     Verdict,
     WallTime,
 )
+from watcher.routing import REFUSED, UNREACHABLE
 
-ROOT_RULE = Rule(
-    alert="RootUnreachable",
-    detector="unreachable",
-    inputs={},
-    params=None,
-    severity=Severity.CRITICAL,
-    annotations={"summary": "the watcher cannot read {root}: {reason}"},
-    origin="built in",
+
+def _own(alert: str, detector: str, severity: Severity, summary: str) -> Rule:
+    return Rule(
+        alert=alert,
+        detector=detector,
+        inputs={},
+        params=None,
+        severity=severity,
+        annotations={"summary": summary},
+        origin="built in",
+    )
+
+
+ROOT_RULE = _own(
+    "RootUnreachable",
+    UNREACHABLE,
+    Severity.CRITICAL,
+    "the watcher cannot read {root}: {reason}",
 )
-PACK_RULE = Rule(
-    alert="RulesRefused",
-    detector="refused",
-    inputs={},
-    params=None,
-    severity=Severity.WARNING,
-    annotations={"summary": "the rules of team {team} are refused: {reason}"},
-    origin="built in",
+PACK_RULE = _own(
+    "RulesRefused",
+    REFUSED,
+    Severity.WARNING,
+    "the rules of team {team} are refused: {reason}",
 )
-CONFIG_RULE = Rule(
-    alert="ConfigRefused",
-    detector="refused",
-    inputs={},
-    params=None,
-    severity=Severity.WARNING,
-    annotations={"summary": "the watcher's config is refused: {reason}"},
-    origin="built in",
+CONFIG_RULE = _own(
+    "ConfigRefused",
+    REFUSED,
+    Severity.WARNING,
+    "the watcher's config is refused: {reason}",
 )
 OWN_RULES = (ROOT_RULE, PACK_RULE, CONFIG_RULE)
 IDS = frozenset(rule.id for rule in OWN_RULES)

@@ -15,7 +15,7 @@ from watcher.model import Floats
 
 SHORT = 24  # points: fewer are judged as evaluations, each of which people look at
 CORRELATED = 1.4  # a correlation of 0.4 from point to point hides this factor of the spread
-_MAD = 1.4826  # makes a median absolute deviation a standard deviation, under normal noise
+MAD = 1.4826  # makes a median absolute deviation a standard deviation, under normal noise
 
 
 def times(ratio: float) -> str:
@@ -56,9 +56,9 @@ def spread(value: Floats) -> float:
     change = value[1:] - value[:-1]
     bend = change[1:] - change[:-1]
     # differences of order k of independent noise of spread 1 have the spread in the divisor
-    second = _MAD * median(np.abs(bend)) / 2.4495
+    second = MAD * median(np.abs(bend)) / 2.4495
     if len(value) >= SHORT:
         return CORRELATED * second
-    third = _MAD * median(np.abs(bend[1:] - bend[:-1])) / 4.4721
+    third = MAD * median(np.abs(bend[1:] - bend[:-1])) / 4.4721
     clean = abs(float(np.sign(change[-3:]).sum())) == 3
     return min(second, third) if clean else max(second, third)

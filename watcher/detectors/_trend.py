@@ -108,19 +108,6 @@ def after_last(marked: npt.NDArray[np.bool_]) -> int:
     return int(at[-1]) + 1 if len(at) else 0
 
 
-def best_until(window: Window, step: int) -> tuple[int, float] | None:
-    """Return step and value of the lowest point up to that step, None if there is none.
-
-    Exact where no later point is lower, else as fine as the curve is held.
-    """
-    low = window.extremes
-    if math.isfinite(low.low) and low.low_step <= step:
-        return low.low_step, low.low
-    steps, value = window.finite_curve
-    seen = value[: int(np.searchsorted(steps, step, side="right"))]
-    return (int(steps[int(seen.argmin())]), float(seen.min())) if len(seen) else None
-
-
 def alike(values: Floats, within: float) -> bool:
     """Whether all values are the last one, but for this part of it."""
     last = float(values[-1])

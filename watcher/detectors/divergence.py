@@ -21,7 +21,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from watcher.detectors import Inputs, detector
 from watcher.detectors._metric import metric_of
 from watcher.detectors._noise import SHORT, came_back, median, spread, times
-from watcher.detectors._trend import after_last, best_until, trend, warming_up
+from watcher.detectors._trend import after_last, trend, warming_up
 from watcher.model import OK, UNKNOWN, Floats, Ints, Severity, Status, Verdict, WallTime
 from watcher.series import Window
 
@@ -348,7 +348,7 @@ def _finding(
     if ends.low_step <= until and smooth[max(0, at + 1 - width) : at + 1].min() <= base + near:
         fallen = ends.low_step, ends.low
     val = inputs.get("val")
-    of_val = best_until(val, until) if val is not None else None
+    of_val = _best_until(val, until) if val is not None else None
     best, best_value = of_val or fallen
     also = f"; validation was lowest, {best_value:.4g}, at step {best}" if of_val else ""
     now = float(smooth[-1])
@@ -364,3 +364,16 @@ def _finding(
         severity=Severity.CRITICAL if now > float(value[0]) else Severity.WARNING,
         advice="divergence",
     )
+
+
+def _best_until(window: Window, step: int) -> tuple[int, float] | None:
+    """Return step and value of the lowest point up to that step, None if there is none.
+
+    Exact where no later point is lower, else as fine as the curve is held.
+    """
+    low = window.extremes
+    if math.isfinite(low.low) and low.low_step <= step:
+        return low.low_step, low.low
+    steps, value = window.finite_curve
+    seen = value[: int(np.searchsorted(steps, step, side="right"))]
+    return (int(steps[int(seen.argmin())]), float(seen.min())) if len(seen) else None

@@ -15,13 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from watcher.detectors import Inputs, at_least, detector
-from watcher.detectors._noise import median, spread
+from watcher.detectors._noise import MAD, median, spread
 from watcher.detectors._trend import finite, mean, trend
 from watcher.model import OK, UNKNOWN, Severity, Status, Verdict, WallTime
 
 SAME = 2.0  # standard deviations of stretches: so far above the first, the last one may be higher
 STRETCHES = 16  # of the curve: their means are compared
-MAD = 1.4826  # makes a median absolute deviation a standard deviation, under normal noise
 CEILING = 0.02  # of the range: so near its highest, a return rests there
 STEADY = 0.2  # of its level: who scatters less has something to lose already
 RISEN = 2.0  # times ``above``: a stretch as high above the first takes the finding back

@@ -83,9 +83,10 @@ def detect(inputs: Inputs, params: Frozen, now: WallTime) -> Verdict:
     if warming_up(inputs.get("lr")) or (learns and same < FEW * params.least):
         return UNKNOWN
     what = "episode" if params.returns else "evaluation"
-    why = "the model always has the same answer"
-    if params.returns or worst:
-        why = "nothing is learned from it" if params.returns else "nothing is right yet"
+    if params.returns:
+        why = "nothing is learned from it"
+    else:
+        why = "nothing is right yet" if worst else "the model always has the same answer"
     sure = same >= SURE * params.least and not _repeated(inputs.get("val"), int(step[since]))
     return Verdict(
         Status.BREACH,

@@ -99,12 +99,12 @@ def detect(inputs: Inputs, params: Plateau, now: WallTime) -> Verdict:
         rest.entries < len(window) // (2 * window.curve.size) or rest.rise > params.margin / 2
     ):
         return OK  # overfitting begins like this; where it does not follow, the run stays flat
-    if (said := _of_metric(inputs, rest.since)) is not None:
-        return OK if said is Status.OK else UNKNOWN
-    return _finding(inputs, rest, learning=learning, sure=not learning)
+    return _by_metric(inputs, rest.since) or _finding(
+        inputs, rest, learning=learning, sure=not learning
+    )
 
 
-def _of_metric(inputs: Inputs, since: int) -> Status | None:
+def _by_metric(inputs: Inputs, since: int) -> Verdict | None:
     """Return what the validation metric says of a loss at rest: OK while it goes on getting
     better, by a real part; UNKNOWN while it was hardly evaluated since; None if it says nothing.
     """
@@ -116,15 +116,15 @@ def _of_metric(inputs: Inputs, since: int) -> Status | None:
     after = value[max(0, at - 1) :]
     if len(step) - at < 2:
         begun, newest = inputs["value"].first_step, inputs["value"].last_step
-        return Status.UNKNOWN if newest - since < 2 * (int(step[-1]) - begun) / len(step) else None
+        return UNKNOWN if newest - since < 2 * (int(step[-1]) - begun) / len(step) else None
     gain = float(after[-1] - after[0])
     if gain <= GAIN * abs(float(after[0])):
         return None
     if len(after) < LEAST:
-        return Status.OK if bool((np.diff(after) > 0).all()) else None
+        return OK if bool((np.diff(after) > 0).all()) else None
     line = trend(after[len(after) // 2 :])  # it may only have come to rest a little later
     real = line.rise > max(line.doubt, GAIN / 2 * abs(float(after[0])))
-    return Status.OK if real else None
+    return OK if real else None
 
 
 def _fallen(train: Window) -> float:

@@ -270,7 +270,7 @@ def _as_ever(value: Floats, found: int, params: Spike, *, steady: bool) -> bool:
     usual = [median(_lately(_before(value, at, params))) for at in places]
     high = value[places] - np.array(usual)
     alike = earlier[high[:-1] >= ALIKE * high[-1]]
-    return len(alike) > 0 and int((np.diff(alike) > params.lasts).sum()) + 1 >= OFTEN
+    return _occasions(alike, params) >= OFTEN
 
 
 def _heavy(value: Floats, params: Spike) -> bool:
@@ -282,7 +282,12 @@ def _heavy(value: Floats, params: Spike) -> bool:
         return False
     above = np.log(value[width:] / _medians(sliding_window_view(value, width)[:-1]))
     high = np.flatnonzero(above[: -params.lasts] >= ALIKE * above[-1])
-    return len(high) > 0 and int((np.diff(high) > params.lasts).sum()) + 1 >= TAIL
+    return _occasions(high, params) >= TAIL
+
+
+def _occasions(at: npt.NDArray[np.intp], params: Spike) -> int:
+    """Count the peaks at these places; those close together are one."""
+    return int((np.diff(at) > params.lasts).sum()) + 1 if len(at) else 0
 
 
 def _newest(step: Ints, value: Floats, inputs: Inputs, params: Spike) -> tuple[int, bool] | None:
