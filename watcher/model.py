@@ -286,6 +286,10 @@ class Slot:
     subject: str  # the stem the inputs share ("loss"), "" if the rule has no series
 
 
+# what finds that the watcher itself ails: a root, and rules or a config
+UNREACHABLE, REFUSED = "unreachable", "refused"
+
+
 @dataclass(frozen=True, slots=True)
 class Alert:
     """One finding over its life. Identity: slot and onset; ``fingerprint`` is their digest."""

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from watcher import alerts as life
 from watcher.model import (
     OK,
+    REFUSED,
+    UNREACHABLE,
     Alert,
     Rule,
     RunKey,
@@ -21,7 +23,6 @@ from watcher.model import (
     Verdict,
     WallTime,
 )
-from watcher.routing import REFUSED, UNREACHABLE
 
 
 def _own(alert: str, detector: str, severity: Severity, summary: str) -> Rule:

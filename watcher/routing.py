@@ -15,15 +15,23 @@ from dataclasses import dataclass, field, replace
 
 from watcher.alerts import loudness, team_of
 from watcher.globs import all_fit
-from watcher.model import Alert, AlertState, Notice, RunKey, Severity, Transition, WallTime
+from watcher.model import (
+    REFUSED,
+    UNREACHABLE,
+    Alert,
+    AlertState,
+    Notice,
+    RunKey,
+    Severity,
+    Transition,
+    WallTime,
+)
 from watcher.muting import ALWAYS, Hours
 from watcher.precedence import SILENCES
 
 STORM = 10  # notices for one receiver in one tick; beyond it nobody reads them one by one
 DAY = 86400.0
 MOST_DOUBLINGS = 6  # of the repeat interval: about two months at a day
-# the detectors of alerts about the watcher itself: a root, and rules or a config
-UNREACHABLE, REFUSED = "unreachable", "refused"
 
 FIRST = "first notification"
 LOUDER = "louder"
