@@ -22,7 +22,7 @@ from watcher.routing import Route
 from watcher.source.logdir import Logdir
 from watcher.store import Store
 
-ROUTES = (Route("console"),)
+ROUTES = (Route("console", group_interval=0.0),)
 
 
 pytestmark = pytest.mark.usefixtures("simple_detectors")

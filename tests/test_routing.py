@@ -157,6 +157,25 @@ def test_group_interval_holds_back_what_joins_unless_it_is_louder() -> None:
     assert reasons(team.tick(one, quiet, loud, later, now=NOW + 361)) == [FIRST]
 
 
+def test_what_comes_and_goes_is_told_once_an_interval_unless_it_is_louder() -> None:
+    """A group that has just been closed is no new one."""
+    team = Team()
+    for i in range(4):  # fires for thirty seconds of each minute
+        flap = an_alert(run="r", onset=i, fired_at=NOW + 60 * i, severity=Severity.WARNING)
+        told = reasons(team.tick(flap, now=NOW + 60 * i))
+        told += reasons(team.tick(closed(flap), now=NOW + 60 * i + 30))
+        assert told == ([] if i else [FIRST, RESOLVED])
+    back = an_alert(run="r", onset=9, fired_at=NOW + 300, severity=Severity.WARNING)
+    assert team.tick(back, now=NOW + 300) == ()
+    assert len(team.tick(an_alert(run="s", severity=Severity.WARNING), back, now=NOW + 310)) == 1
+    worse = replace(back, severity=Severity.CRITICAL)
+    assert reasons(team.tick(worse, now=NOW + 320)) == [FIRST]
+    other = Team()
+    other.tick(flap)
+    other.tick(closed(flap), now=NOW + 30)
+    assert reasons(other.tick(back, now=NOW + 330)) == [FIRST]
+
+
 def test_inhibition_a_nan_silences_its_consequences_on_the_same_attempt_only() -> None:
     nan = an_alert("N", detector="nan")
     same = an_alert("D", detector="divergence")
@@ -306,4 +325,4 @@ def test_whatever_happens_closings_follow_firings_and_ids_are_unique(
                     firing.add(alert.fingerprint)
                 else:
                     firing.remove(alert.fingerprint)
-    assert firing == {fingerprint for _, fingerprint in team.heard}
+    assert firing == {f for (_, f), known in team.heard.items() if not known.over}

@@ -10,6 +10,7 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ import pytest
 from tests.notify.examples import NOW, a_notice, an_alert, closed
 from watcher.errors import StoreError
 from watcher.model import Alert, AlertState, RunKey, RunState, Severity, Transition
-from watcher.routing import Heard, Silence
+from watcher.routing import FIRST, RESOLVED, Heard, Silence
 from watcher.store import DATABASE, MIGRATIONS, Changes, RunRow, Store, exclusive
 
 HOSTILE = "caf\udcff/\x1b[31m‮'; DROP TABLE alerts;--"
@@ -234,6 +235,28 @@ def test_dead_letters_are_kept_shown_and_can_be_revived(store: Store) -> None:
     ]
     assert store.revive("slack", NOW + 5) == 1
     assert [o.notice.id for o in store.due("slack", NOW + 5)] == ["1"]
+
+
+def test_what_is_revived_is_told_once_a_group_as_it_is_by_now(store: Store) -> None:
+    stays, ended, told = an_alert("Stays"), an_alert("Ended"), an_alert("Told")
+    over, end = closed(ended), closed(told)
+    given_up = (
+        a_notice(stays, ended, told, id="1"),
+        a_notice(over, id="2", reason=RESOLVED),
+        a_notice(an_alert("Told", run="b"), id="3", group_key="b"),
+    )
+    later = replace(stays, severity=Severity.CRITICAL, value=9.0)
+    gone = closed(an_alert("Told", run="b"))
+    store.commit(changes(later, over, end, notices=given_up))
+    store.commit(changes(gone))
+    for notice in given_up:
+        store.mark_dead(notice, "the token was revoked", NOW)
+    assert store.revive("slack", NOW + 5) == 1
+    (owed,) = store.due("slack", NOW + 5)
+    assert owed.notice.reason == FIRST
+    assert sorted(owed.notice.alerts, key=lambda a: a.alert) == [over, later]
+    assert store.list_dead() == []
+    assert store.revive("slack", NOW + 6) == 0
 
 
 def test_silences_can_be_expired_once(store: Store) -> None:

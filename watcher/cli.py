@@ -426,7 +426,7 @@ def resend(
     receiver: Annotated[str, typer.Argument(help="As `status` shows it.")],
     config: StateOption = None,
 ) -> int:
-    """Queue what was given up for a receiver again, say once its token is renewed."""
+    """Queue what was given up for a receiver again, as it is by now, one message a run."""
     from watcher.clock import SystemClock
 
     with _store(config) as store:

@@ -93,12 +93,16 @@ class Deed:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What a receiver was last told of an alert that it holds to be firing."""
+    """What a receiver was last told of an alert that it holds to be firing.
+
+    ``over``: it was told the end, which is remembered for a while as what its group last said.
+    """
 
     severity: Severity
     at: WallTime
     group_key: str
     repeats: int = 0
+    over: bool = False
 
 
 HeardKey = tuple[str, str]  # receiver, fingerprint
@@ -141,8 +145,12 @@ def queue(
     held = {a.fingerprint: a for a in alerts}  # seen at the next tick as well
     current.update(held)
     told: dict[str, list[tuple[str, Heard]]] = defaultdict(list)
+    ends: dict[str, list[Heard]] = defaultdict(list)
     for (receiver, fingerprint), h in heard.items():
-        told[fingerprint].append((receiver, h))
+        if h.over:
+            ends[h.group_key].append(h)
+        else:
+            told[fingerprint].append((receiver, h))
     quiet = _Inhibition(current.values())
     groups: dict[str, _Group] = {}
     for alert in current.values():
@@ -157,25 +165,26 @@ def queue(
                 group.news.append((_CLOSING[alert.state], alert))
         elif _may_be_told(alert, silences, now) and not quiet(alert):
             _add_firing(groups, alert, heard, routes, now, alert.fingerprint in acknowledged)
-    return _digested(_notices(groups, heard, now), storm, now)
+    return _digested(_notices(groups, heard, ends, now), storm, now)
 
 
 def remember(
     notices: Iterable[Notice], heard: Mapping[HeardKey, Heard]
 ) -> dict[HeardKey, Heard | None]:
-    """Return what changes in ``heard`` by queueing ``notices``; None: the matter is closed."""
+    """Return what changes in ``heard`` by queueing ``notices``; None: it may be forgotten."""
     changes: dict[HeardKey, Heard | None] = {}
     for notice in notices:
+        at = notice.queued_at
         for alert in notice.alerts:
             key = (notice.receiver, alert.fingerprint)
-            known = heard.get(key)
-            if not alert.open:
-                changes[key] = None
-                continue
-            again = known is not None and known.severity is alert.severity
+            known = _firing(heard.get(key))
+            again = alert.open and known is not None and known.severity is alert.severity
             repeats = known.repeats + 1 if known and again else 0
             group_key = known.group_key if known else notice.group_key
-            changes[key] = Heard(alert.severity, notice.queued_at, group_key, repeats)
+            changes[key] = Heard(alert.severity, at, group_key, repeats, over=not alert.open)
+        for key, h in heard.items():
+            if h.over and h.at < at - DAY:
+                changes.setdefault(key, None)
     return changes
 
 
@@ -251,6 +260,11 @@ def _taken(
             return
 
 
+def _firing(known: Heard | None) -> Heard | None:
+    """Return what a receiver knows of an alert, None once it was told the end."""
+    return None if known is None or known.over else known
+
+
 def _may_be_told(alert: Alert, silences: Sequence[Silence], now: WallTime) -> bool:
     if alert.state is AlertState.PENDING or alert.shadow:
         return False
@@ -292,7 +306,7 @@ def _add_firing(
     """Put a firing alert into the group of each receiver, as news if it is any."""
     found = labels(alert)
     for route in _one_each(_taken(found, alert.severity, routes)):
-        known = heard.get((route.receiver, alert.fingerprint))
+        known = _firing(heard.get((route.receiver, alert.fingerprint)))
         key = known.group_key if known else _group_key(route, found)
         group = groups.setdefault(key, _Group(route.receiver))
         group.route = group.route or route
@@ -347,10 +361,13 @@ def _group_key(route: Route, found: Mapping[str, str]) -> str:
 
 
 def _notices(
-    groups: Mapping[str, _Group], heard: Mapping[HeardKey, Heard], now: WallTime
+    groups: Mapping[str, _Group],
+    heard: Mapping[HeardKey, Heard],
+    ends: Mapping[str, Sequence[Heard]],
+    now: WallTime,
 ) -> Iterator[Notice]:
     for key, group in groups.items():
-        if not group.news or _held_back(group, heard, now):
+        if not group.news or _held_back(group, heard, ends.get(key, ()), now):
             continue
         reasons = {reason for reason, _ in group.news}
         reason = min(reasons, key=_PRECEDENCE.index)
@@ -358,7 +375,7 @@ def _notices(
         if REPEAT in reasons:  # one reminder of all that is still wrong with the run
             told.update((a.fingerprint, a) for a in group.firing)
         alerts = tuple(sorted(told.values(), key=_loudest_first))
-        rounds = [heard.get((group.receiver, a.fingerprint)) for a in alerts]
+        rounds = [_firing(heard.get((group.receiver, a.fingerprint))) for a in alerts]
         seed = [
             [a.fingerprint, a.state, a.severity, a.fired_at, h.repeats if h else None]
             for a, h in zip(alerts, rounds, strict=True)
@@ -366,13 +383,19 @@ def _notices(
         yield Notice(_digest([key, reason, seed]), group.receiver, key, alerts, reason, now)
 
 
-def _held_back(group: _Group, heard: Mapping[HeardKey, Heard], now: WallTime) -> bool:
-    """Whether new alerts wait for company. Closings, and whatever is louder, never wait."""
+def _held_back(
+    group: _Group, heard: Mapping[HeardKey, Heard], ends: Iterable[Heard], now: WallTime
+) -> bool:
+    """Whether new alerts wait for company. Closings, and whatever is louder, never wait.
+
+    What was said of late counts, ``ends`` too: what comes and goes is told once an interval.
+    """
     route = group.route
     if route is None or any(reason is not FIRST for reason, _ in group.news):
         return False
     new = [alert for _, alert in group.news]
     known = [heard[group.receiver, alert.fingerprint] for alert in group.firing]
+    known += [h for h in ends if now - route.group_interval < h.at <= now]
     if not known:
         first = min(a.fired_at or 0.0 for a in new)
         return now < min(first, now) + route.group_wait  # a clock may have been set back

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, replace
 from typing import Any, TypeVar
@@ -325,14 +326,35 @@ class Store(Database):
                 _queue(db, [instead])
 
     def revive(self, receiver: str, now: WallTime) -> int:
-        """Queue a receiver's dead letters again, say after its token was renewed."""
+        """Queue a receiver's dead letters again, say after its token was renewed; return how many.
+
+        What one group is owed becomes one notice, with its alerts as they are by now. Those that
+        closed meanwhile, and whose end was not given up, are left out: that was told.
+        """
+        sql = "SELECT * FROM notices WHERE receiver = ? AND state = 'dead' ORDER BY seq"
+        groups: dict[tuple[str, str], list[Notice]] = defaultdict(list)
         with self._transaction() as db:
+            for notice in self._read(sql, (receiver,), load_notice):
+                groups[notice.group_key, notice.note].append(notice)
+            again = [
+                owed for notices in groups.values() if (owed := self._still_owed(notices, now))
+            ]
+            settled = [(notice.id,) for notices in groups.values() for notice in notices]
+            db.executemany("DELETE FROM notices WHERE id = ?", settled)
+            _queue(db, again)
             db.execute("DELETE FROM receivers WHERE name = ?", (receiver,))
-            return db.execute(
-                "UPDATE notices SET state = 'queued', next_attempt_at = ?, settled_at = NULL,"
-                " queued_at = ? WHERE receiver = ? AND state = 'dead'",
-                (now, now, receiver),
-            ).rowcount
+        return len(again)
+
+    def _still_owed(self, notices: list[Notice], now: WallTime) -> Notice | None:
+        given_up = {alert.fingerprint: alert for notice in notices for alert in notice.alerts}
+        known = [(was, self._as_it_is(was)) for was in given_up.values()]
+        alerts = tuple(alert for was, alert in known if alert.open or not was.open)
+        first, last = notices[0], notices[-1]
+        reason = (first if any(alert.open for alert in alerts) else last).reason
+        again = replace(
+            first, alerts=alerts, reason=reason, queued_at=now, next_attempt_at=now, attempts=0
+        )
+        return again if alerts else None
 
     def give_up_others(self, receivers: Collection[str], now: WallTime) -> list[str]:
         """Give up what is owed to receivers that are no more; return their names."""
@@ -490,7 +512,7 @@ def _write_silence(db: sqlite3.Connection, silence: Silence) -> None:
 def _write_heard(
     db: sqlite3.Connection, receiver: str, fingerprint: str, heard: Heard | None
 ) -> None:
-    if heard is None:
+    if heard is None or heard.over:
         db.execute(
             "DELETE FROM heard WHERE receiver = ? AND fingerprint = ?", (receiver, fingerprint)
         )

@@ -185,6 +185,20 @@ def test_a_permanent_failure_is_a_dead_letter_and_the_fallback_is_told(
     assert len(instead.got) == 2
 
 
+def test_what_somebody_has_to_mend_is_waited_for_and_then_sent_once(
+    desk: Desk, fake: FakeSlack, bot: Slack
+) -> None:
+    desk.queue(a_notice(id="1"), a_notice(an_alert(run="other"), id="2", group_key="other"))
+    locked_out = replace(bot, token="xoxb-revoked")
+    said = desk.serve_for(3600, locked_out)
+    assert (len(fake.messages), sum(done.dead for done in said)) == (0, 0)
+    (delivery,) = desk.store.counts()
+    assert "put a new one into the token file" in delivery.error
+    assert delivery.queued == 2
+    desk.serve_for(LONGEST_DELAY, bot)
+    assert len(fake.messages) == 2
+
+
 def test_what_cannot_be_sent_for_days_is_given_up(desk: Desk) -> None:
     down = [SendError("down", retryable=True) for _ in range(3)]
     notifier = Recorder(failures=down)

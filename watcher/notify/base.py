@@ -19,7 +19,8 @@ class SendError(WatcherError):
     """A message was not sent, or nobody knows.
 
     ``retryable``: trying again may help. ``retry_after``: seconds the receiver asked to be left
-    alone. ``ambiguous``: the message may have arrived all the same. Never holds a secret.
+    alone. ``ambiguous``: the message may have arrived all the same. ``setup``: no message would
+    get through, until somebody mends the token, the channel or the like. Never holds a secret.
     """
 
     def __init__(
@@ -29,11 +30,13 @@ class SendError(WatcherError):
         retryable: bool,
         retry_after: float | None = None,
         ambiguous: bool = False,
+        setup: bool = False,
     ) -> None:
         super().__init__(message)
         self.retryable = retryable
         self.retry_after = retry_after
         self.ambiguous = ambiguous
+        self.setup = setup
 
 
 class Notifier(Protocol):

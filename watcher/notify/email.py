@@ -105,7 +105,7 @@ class Email:
             if code < 500:
                 raise SendError(said, retryable=True)
             if not accepted:
-                raise SendError(f"{said}; correct to", retryable=False)
+                raise SendError(f"{said}; correct to", retryable=False, setup=True)
             _log.warning("recipient refused reason=%r action=sent to the others", said)
 
     def _connected(self) -> smtplib.SMTP:
@@ -135,7 +135,8 @@ class Email:
                 context.load_verify_locations(self.ca_file)
         except OSError as error:  # an SSLError, if it holds no certificates
             why = f"ca_file {self.ca_file} cannot be used: {error.strerror or error}"
-            raise SendError(f"mail {self.host}: {why}", retryable=False) from None
+            text = f"mail {self.host}: {why}"
+            raise SendError(text, retryable=False, setup=True) from None
         return context
 
     def _failure(self, error: Exception, sending: bool) -> SendError:
@@ -146,16 +147,17 @@ class Email:
                 said = _answer(code, answer)
                 if code in _AUTH:
                     said = f"{code}, the login was refused; correct username or password file"
-                return SendError(f"{who}: {said}", retryable=code < 500)
+                lasting = code >= 500
+                return SendError(f"{who}: {said}", retryable=not lasting, setup=code in _AUTH)
             case smtplib.SMTPServerDisconnected():
                 text = f"{who}: the connection was closed"
                 return SendError(text, retryable=True, ambiguous=sending)
             case smtplib.SMTPNotSupportedError() if "STARTTLS" in str(error):
                 text = f'{who}: offers no STARTTLS; set security = "tls", or another host'
-                return SendError(text, retryable=False)
+                return SendError(text, retryable=False, setup=True)
             case smtplib.SMTPException():
                 text = f"{who}: takes no login of ours; correct security, or leave username out"
-                return SendError(text, retryable=False)
+                return SendError(text, retryable=False, setup=True)
             case ssl.SSLCertVerificationError():
                 why = f"its certificate is not trusted ({error.verify_message}); set ca_file"
                 return SendError(f"{who}: {why}", retryable=True)

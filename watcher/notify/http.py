@@ -18,6 +18,7 @@ from watcher.notify.base import SendError, seconds
 from watcher.notify.message import clip
 
 _RETRYABLE = frozenset({408, 425, 429})
+_SETUP = frozenset({401, 403, 404, 405, 410})  # of the address or its key, not of the message
 _MOST_READ = 4096  # bytes of an answer: only a refusal's reason is looked at
 _ADDRESS = re.compile(r"https?://[!-~]+")
 _WHY_LIMIT = 200
@@ -87,7 +88,7 @@ def post(
         text = f"{who}: no answer ({why})"
         raise SendError(text, retryable=True, ambiguous=True) from None
     except UnicodeError:  # what the idna codec thinks of a host
-        raise SendError(f"{who}: not the name of a host", retryable=False) from None
+        raise SendError(f"{who}: not the name of a host", retryable=False, setup=True) from None
 
 
 def _cut(headers: Message) -> bool:
@@ -100,7 +101,7 @@ def _refused(who: str, error: HTTPError, explain: Explain) -> SendError:
     code = error.code
     if 300 <= code < 400:
         text = "redirects elsewhere; put the final address in the config"
-        return SendError(f"{who}: {text}", retryable=False)
+        return SendError(f"{who}: {text}", retryable=False, setup=True)
     answer = _answer(error)
     why = explain(code, answer)
     server = code >= 500
@@ -109,6 +110,7 @@ def _refused(who: str, error: HTTPError, explain: Explain) -> SendError:
         retryable=server or code in _RETRYABLE,
         retry_after=seconds(error.headers.get("Retry-After")),
         ambiguous=server,
+        setup=code in _SETUP,
     )
     refused.code, refused.answer = code, answer
     return refused

@@ -124,8 +124,8 @@ def deliver(
     1. Take the oldest notice of each group: a resolution never overtakes its alert.
     2. Claim, look it up if it may have arrived already, send, settle.
     3. A failure that may pass ends the call: the receiver is left alone for a while.
-    4. One that will not pass makes a dead letter; ``fallback`` is told instead.
-
+    4. One that will not pass makes a dead letter; ``fallback`` is told instead. Without one, what
+       somebody has to mend is waited for like a failure that passes.
     5. Charts come last: no alert waits for one. What is owed is in the database, so a crash
        between a message and its chart loses neither.
 
@@ -159,10 +159,11 @@ def _send_all(
             try:
                 _send(queue, item, notifier, clock)
             except SendError as error:
-                if _worth_retrying(item.notice, error, clock.now()):
+                instead = fallback if fallback != receiver else None
+                if _worth_retrying(item.notice, error, clock.now(), instead):
                     _put_back(queue, item.notice, error, clock.now(), random)
                     return Delivered(sent, 1, dead)
-                _give_up(queue, item.notice, error, clock.now(), fallback)
+                _give_up(queue, item.notice, error, clock.now(), instead)
                 dead += 1
                 continue
             sent += 1
@@ -252,8 +253,9 @@ def _add_chart(queue: Queue, item: Owed, notifier: Attaches, clock: Clock, chart
     queue.mark_chart_later(notice, clock.now() + pause if again else None)
 
 
-def _worth_retrying(notice: Notice, error: SendError, now: WallTime) -> bool:
-    return error.retryable and now - notice.queued_at < GIVE_UP_AFTER
+def _worth_retrying(notice: Notice, error: SendError, now: WallTime, fallback: str | None) -> bool:
+    mendable = error.setup and fallback is None
+    return (error.retryable or mendable) and now - notice.queued_at < GIVE_UP_AFTER
 
 
 def _put_back(
@@ -290,7 +292,7 @@ def _give_up(
     queue: Queue, notice: Notice, error: SendError, now: WallTime, fallback: str | None
 ) -> None:
     instead = None
-    if fallback is not None and fallback != notice.receiver:
+    if fallback is not None:
         instead = replace(
             notice,
             id=hashlib.sha256(f"{notice.id} {fallback}".encode()).hexdigest()[:32],

@@ -73,6 +73,20 @@ _NEXT_STEP = {
     "is_archived": "the channel is archived; choose another one",
     "missing_scope": "the app lacks a scope; see the app manifest",
 }
+# of the token or the channel: no message would get through
+_SETUP = frozenset(_NEXT_STEP) | {
+    "access_denied",
+    "ekm_access_denied",
+    "enterprise_is_restricted",
+    "no_permission",
+    "not_allowed_token_type",
+    "org_login_required",
+    "restricted_action",
+    "restricted_action_read_only_channel",
+    "restricted_action_thread_only_channel",
+    "team_access_not_granted",
+    "two_factor_setup_required",
+}
 
 # slack-sdk would log whole requests at debug level, and each failure once more
 _silent = logging.getLogger(f"{__name__}.sdk")
@@ -330,6 +344,7 @@ def _refused(method: str, error: SlackApiError) -> _Refused:
         retryable=limited or broken or code in _RETRYABLE,
         retry_after=seconds(headers.get("Retry-After")),
         ambiguous=not limited and (broken or code in _AMBIGUOUS),
+        setup=not broken and code in _SETUP,
     )
     refused.code = code
     return refused
