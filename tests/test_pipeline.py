@@ -11,6 +11,7 @@ from tests.batches import batch, columns
 from tests.logs import T0
 from tests.simple_detectors import Limit, Quiet
 from watcher import judging
+from watcher.detectors.stalled import Stalled
 from watcher.model import (
     AlertState,
     Hold,
@@ -321,6 +322,20 @@ def test_neighbours_that_ended_at_the_same_step_make_a_silent_run_finished():
     tick(state, Poll((batch({"loss": CALM}, run="sweep/c", fresh=True),)), PLAN, at(9))
     assert tick(state, Poll(()), PLAN, at(9) + 400).transitions == ()
     assert {run.state for run in state.runs.values()} == {RunState.FINISHED}
+
+
+@pytest.mark.parametrize(("apart", "over"), [(1500.0, True), (60.0, False)])
+def test_runs_that_stop_at_the_same_step_one_after_another_have_ended(apart, over):
+    state, plan, said = State(), Plan((Rule("Stalled", "stalled", {}, Stalled()),)), []
+    for i, name in enumerate(("sweep/a", "sweep/b", "sweep/c")):
+        end = at(9) + i * apart
+        stopped = batch({"loss": CALM}, run=name, fresh=True, observed_at=end, seen_at=end)
+        said += tick(state, Poll((stopped,)), plan, end).transitions
+    for seconds in range(0, 3000, 60):
+        said += tick(state, Poll(()), plan, end + seconds).transitions
+    stalled = {t.alert.slot.run.run for t in said if t.alert.state is AlertState.FIRING}
+    assert ("sweep/c" in stalled) is not over
+    assert ({run.state for run in state.runs.values()} == {RunState.FINISHED}) is over
 
 
 def test_neighbours_that_ended_where_one_went_further_say_nothing():

@@ -42,7 +42,7 @@ from watcher.model import (
 )
 from watcher.precedence import OWN_WORDS, alike, silenced
 from watcher.series import Window, judged_at
-from watcher.watched import IDLE, Watched
+from watcher.watched import IDLE, Ended, Watched
 
 _YEAR_2100 = 4_102_444_800.0
 ONE_BY_ONE = 50  # tags of a run, from which on rules are tied to several new ones at once
@@ -500,12 +500,10 @@ def _advance(
 # -------------------------------------------------------------------------------- time
 
 
-def look(
-    run: Watched, plan: RunPlan, now: WallTime, siblings: Mapping[int, int]
-) -> list[Transition]:
+def look(run: Watched, plan: RunPlan, now: WallTime, siblings: Ended) -> list[Transition]:
     """Judge what time alone decides: rules of the clock, holds, and how the run is doing.
 
-    ``siblings``: step -> how many neighbours ended there. Call it in ticks that brought
+    ``siblings``: which neighbours ended, by their last step. Call it in ticks that brought
     nothing new as well. A run that was silent already when it was first seen has not stalled: it
     is old, and what was found in it is told as ended.
     """

@@ -7,7 +7,7 @@ run this same function.
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -27,10 +27,11 @@ from watcher.model import (
 )
 from watcher.roles import Pin
 from watcher.runs import place
-from watcher.watched import IDLE, Member, Watched
+from watcher.watched import IDLE, Ended, Member, Watched
 
 _GONE = 86400.0  # seconds that a removed run is held, in case its directory is only moved about
 _LATELY = 3600.0  # seconds in which a message about a run may still be on its way
+_APART = 600.0  # seconds between the ends of runs that nothing made hang at once
 
 
 @dataclass(frozen=True)
@@ -319,19 +320,38 @@ def _vanished(
     return said
 
 
-def _siblings(state: State) -> dict[str, dict[int, int]]:
-    """Count, per parent directory, how many runs ended at the last step that any of them reached.
+def _siblings(state: State) -> dict[str, Ended]:
+    """Say, per parent directory, which runs ended at the last step that any of them reached.
 
-    Where one went further, those that ended before may have died.
+    Where one went further, those that ended before may have died. Those that stalled count as
+    well if they stopped at different times: what makes all hang would do so at once.
     """
-    ends: dict[str, Counter[int]] = defaultdict(Counter)
+    ends: dict[str, list[Watched]] = defaultdict(list)
+    silent: dict[str, list[Watched]] = defaultdict(list)
     reached: dict[str, int] = {}
     for key, run in state.runs.items():
         parent = _parent(key)
         reached[parent] = max(run.last_step, reached.get(parent, run.last_step))
         if run.state in (RunState.FINISHED, RunState.ENDED):
-            ends[parent][run.last_step] += 1
-    return {parent: {reached[parent]: of[reached[parent]]} for parent, of in ends.items()}
+            ends[parent].append(run)
+        elif run.state is RunState.STALLED:
+            silent[parent].append(run)
+    for parent, runs in silent.items():
+        there = [run for run in runs if run.last_step == reached[parent]]
+        if _stopped_apart(there):
+            ends[parent] += there
+    found: dict[str, Ended] = {}
+    for parent, over in ends.items():
+        last = reached[parent]
+        found[parent] = {last: frozenset(run.key for run in over if run.last_step == last)}
+    return found
+
+
+def _stopped_apart(runs: Sequence[Watched]) -> bool:
+    """Whether runs stopped writing one after another, by more than how seldom they write."""
+    times = [run.seen_at for run in runs]
+    seldom = max((run.pace.interval for run in runs), default=0.0)
+    return len(times) > 1 and max(times) - min(times) > max(_APART, 2 * seldom)
 
 
 def _parent(key: RunKey) -> str:

@@ -46,6 +46,9 @@ _SIBLINGS = 2  # neighbours that ended at the same step
 _SUMMARY_TAGS = ("train_runtime", "train/train_runtime", "total_flos", "train/total_flos")
 
 
+Ended = Mapping[int, frozenset[RunKey]]  # last step -> the runs that ended there
+
+
 @dataclass(slots=True)
 class Pace:
     """How often the run writes, by its own clock. Gaps of a restart are no pauses of the run."""
@@ -153,8 +156,8 @@ class Watched:
 
     # ---------------------------------------------------------------- what is known
 
-    def facts(self, siblings: Mapping[int, int] | None = None) -> RunFacts:
-        """Sum up the run for detectors. ``siblings``: step -> neighbours that ended there.
+    def facts(self, siblings: Ended | None = None) -> RunFacts:
+        """Sum up the run for detectors. ``siblings``: itself or neighbours that ended.
 
         Without it only the run's own points count, so that a verdict on a curve does not depend
         on its neighbours.
@@ -182,7 +185,7 @@ class Watched:
         """Whether all its directories say so, and nothing was written after it."""
         return bool(self.members) and all(m.finished and m.last for m in self.members.values())
 
-    def completion(self, siblings: Mapping[int, int]) -> str:
+    def completion(self, siblings: Ended) -> str:
         """Say why the run counts as complete, "" if nothing says so.
 
         A sign in its files; a tag that a framework writes at the very end; a learning rate that
@@ -192,7 +195,7 @@ class Watched:
             return said
         if self.summary.holds(self.pace.last, self.last_step):
             return self.summary.said
-        if siblings.get(self.last_step, 0) >= _SIBLINGS:
+        if len(siblings.get(self.last_step, frozenset()) - {self.key}) >= _SIBLINGS:
             return f"its neighbours ended at step {self.last_step} as well"
         return ""
 
