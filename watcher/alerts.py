@@ -185,7 +185,8 @@ def _refreshed(held: Alert, verdict: Verdict, look: Look) -> Alert:
     return replace(
         held,
         value=_real(verdict.value),
-        reason=verdict.reason + (f"; first so at step {held.onset_step}" if moved else ""),
+        reason=verdict.reason
+        + (f"; as first told, since step {held.onset_step}" if moved else ""),
         advice=text(verdict.advice),
         advice_key=verdict.advice,
         best_step=_whole(verdict.best),

@@ -48,7 +48,7 @@ def detect(inputs: Inputs, params: Throughput, now: WallTime) -> Verdict:
     status, before, pace = _judged(cost, params.factor, params)
     if status is Status.BREACH:
         onset = int(step[-params.points])
-        said = f"a step takes {pace:.3g} s since about step {onset}, {pace / before:.1f} times as"
+        said = f"since about step {onset} a step takes {pace:.3g} s, {pace / before:.1f} times as"
         return _finding(f"{said} long as the {before:.3g} s before", onset, 1 / pace)
     logged = inputs.get("throughput")
     if logged is None or inputs.run.reinforcement:
