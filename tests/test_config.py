@@ -14,6 +14,7 @@ from watcher.config import (
     Heartbeat,
     check_environment,
     default_config,
+    examine_config,
     load_config,
     parse_config,
 )
@@ -196,6 +197,39 @@ token_file = "token"
     assert f"state_dir {tmp_path}/no/state" in said
 
 
+def test_check_names_what_is_wrong_by_itself_and_around_it_at_once(tmp_path: Path) -> None:
+    """Keys that are wrong are left out, and the rest is looked at all the same."""
+    (tmp_path / "c.toml").write_text("""
+poll_interval = "30x"
+log_level = "loud"
+[[roots]]
+path = "gone"
+labels = "{team"
+colour = 1
+[receivers.a]
+type = "console"
+[route]
+receiver = "b"
+[[route.routes]]
+match = {alert = "LossNan", detector = "nan", severity = "critcal"}
+""")
+    config, problems = examine_config(tmp_path / "c.toml")
+    said = "\n".join(map(str, problems))
+    assert config is not None
+    assert len(problems) == 8
+    for part in (
+        'c.toml:2:1: poll_interval: "30x" is not',
+        'c.toml:3:1: log_level: "loud" is not',
+        'labels: "{team" is neither',
+        'c.toml:7:1: unknown key "colour"',
+        'c.toml:11:1: receiver: no receiver "b"',
+        "gone: no such directory",
+        'route: no alert has alert "LossNan"; did you mean "LossNaN"?',
+        'route: no alert has severity "critcal"; did you mean "critical"?',
+    ):
+        assert part in said
+
+
 def test_check_names_what_a_receiver_lacks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -319,7 +353,7 @@ def test_a_label_that_nothing_has_is_named_for_rules_and_routes(tmp_path: Path) 
     text = (
         '[[roots]]\npath = "logs"\nlabels = "{team}/{user}"\n[rules]\npacks = ["mine.yaml"]\n'
         '[receivers.a]\ntype = "console"\n[route]\nreceiver = "a"\n'
-        '[[route.routes]]\nmatch = { taem = "x", tier = "y", severity = "z", user = "u" }\n'
+        '[[route.routes]]\nmatch = { taem = "x", tier = "y", severity = "w*", user = "u" }\n'
     )
     said = [str(p) for p in check_environment(parse_config(text, tmp_path / "c.toml"))]
     assert len(said) == 2

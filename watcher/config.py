@@ -32,9 +32,11 @@ from watcher.configtext import (
     toml_syntax,
 )
 from watcher.errors import InvalidInput, Problem, WatcherError
-from watcher.model import Role, Rule, RunKey
+from watcher.globs import fits
+from watcher.model import Role, Rule, RunKey, Severity
 from watcher.muting import Hours, Interval
 from watcher.notify.http import check_address
+from watcher.ownalerts import OWN_RULES
 from watcher.places import Places, Strict, Where, did_you_mean, problems_of, shown
 from watcher.receivers import CONSOLE, Receiver, Secret
 from watcher.receivertext import RECEIVERS, ReceiverText
@@ -288,32 +290,68 @@ def load_config(path: Path) -> Config:
 
     Relative paths are taken from the config's own directory.
     """
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise InvalidInput([Problem(str(path), 0, 0, f"cannot be read: {why}")]) from error
-    return parse_config(text, path)
+    return parse_config(_text_of(path), path)
 
 
 def parse_config(text: str, path: Path) -> Config:
     """Return the config that ``text`` describes; ``path`` is where it is said to be."""
+    config, problems = _parsed(text, path)
+    if problems or config is None:
+        raise InvalidInput(problems)
+    return config
+
+
+def examine_config(path: Path) -> tuple[Config | None, list[Problem]]:
+    """Return what can be made out of one config, and all that is wrong with it and around it."""
+    config, problems = _parsed(_text_of(path), path)
+    return config, problems + (check_environment(config) if config is not None else [])
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise InvalidInput([Problem(str(path), 0, 0, f"cannot be read: {why}")]) from error
+
+
+def _parsed(text: str, path: Path) -> tuple[Config | None, list[Problem]]:
+    """Return the config, as far as it can be made out, and what is wrong with it."""
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise InvalidInput([toml_syntax(error, str(path))]) from error
+        return None, [toml_syntax(error, str(path))]
     maker = _Maker(str(path), toml_places(text), path.absolute().parent)
     try:
-        said = ConfigText.model_validate_json(json.dumps(data, default=str))
+        said = _checked(data)
     except ValidationError as error:
         maker.problems += problems_of(error, ConfigText, str(path), maker.places)
-        if isinstance(data.get("receivers"), dict):
-            maker.receivers(data["receivers"])
-        raise InvalidInput(maker.problems) from error
-    config = maker.config(said, path)
-    if maker.problems:
-        raise InvalidInput(maker.problems)
-    return config
+        wrong = [_innermost(data, one["loc"]) for one in error.errors(include_url=False)]
+        for table, key in wrong:  # so that the rest can be looked at
+            table.pop(key, None)
+        try:
+            said = _checked(data)
+        except ValidationError:
+            if isinstance(data.get("receivers"), dict):
+                maker.receivers(data["receivers"])
+            return None, maker.problems
+    return maker.config(said, path), maker.problems
+
+
+def _checked(data: Mapping[str, Any]) -> ConfigText:
+    return ConfigText.model_validate_json(json.dumps(data, default=str))
+
+
+def _innermost(data: Any, where: Where) -> tuple[dict[str, Any], str]:
+    """Return the last table on the way to ``where``, and the key in it."""
+    found: tuple[dict[str, Any], str] = ({}, "")
+    for part in where:
+        if isinstance(data, dict) and part in data:
+            found = data, str(part)
+        elif not (isinstance(data, list) and isinstance(part, int) and part < len(data)):
+            break
+        data = data[part]
+    return found
 
 
 # ------------------------------------------------------------------------- making
@@ -589,12 +627,22 @@ def _unmatched(config: Config, rules: Sequence[Rule], file: str) -> Iterator[Pro
             said = f'{rule.alert}: no run has the label "{name}"{hint}'
             yield Problem(rule.origin or file, 0, 0, said)
     known = alert_labels(config, rules)
+    possible = {
+        "severity": frozenset(Severity),
+        "alert": {rule.alert for rule in (*rules, *OWN_RULES)}.union(config.disable),
+        "detector": {rule.detector for rule in (*rules, *OWN_RULES)},
+    }
     stack = list(config.routes)
     for route in stack:
         stack += route.routes
         for name in route.match.keys() - known:
             hint = did_you_mean(name, known) or "; see labels under [[roots]]"
             yield Problem(file, 0, 0, f'route: no alert has the label "{name}"{hint}')
+        for name, values in possible.items():
+            wanted = route.match.get(name, "*")
+            if not any(fits(value, wanted) for value in values):
+                hint = did_you_mean(wanted, values)
+                yield Problem(file, 0, 0, f'route: no alert has {name} "{wanted}"{hint}')
 
 
 def alert_labels(config: Config, rules: Sequence[Rule]) -> frozenset[str]:

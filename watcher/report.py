@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from watcher.agreement import NEAR, Labelled, agreement
 from watcher.alerts import loudness
 from watcher.api import Survey, survey_of
-from watcher.config import SHIPPED, Config, check_environment, load_config
+from watcher.config import SHIPPED, Config, examine_config, load_config
 from watcher.converged import converged
 from watcher.errors import InvalidInput, Problem, WatcherError
 from watcher.model import Alert, AlertState, Poll, Role, Rule, RunKey, Severity, Status, WallTime
@@ -364,9 +364,8 @@ def problems(config: Path | None, packs: Sequence[Path]) -> tuple[list[Problem],
     if config is not None:
         checked.append(str(config))
         try:
-            loaded = load_config(config)
-            found += check_environment(loaded)
-            if loaded.without_shipped:
+            loaded, found = examine_config(config)
+            if loaded is not None and loaded.without_shipped:
                 checked[0] += ' (without the shipped packs; add "shipped" to rules.packs for them)'
         except InvalidInput as error:
             found += error.problems
