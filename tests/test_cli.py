@@ -427,3 +427,18 @@ def test_what_was_given_up_for_one_cause_is_listed_once(tmp_path: Path) -> None:
     ]
     assert len(given_up) == 3
     assert given_up[-1].endswith("invalid_auth; and 6 more like it")
+
+
+def test_a_config_with_errors_keeps_nobody_from_looking_and_silencing(tmp_path: Path) -> None:
+    """A colleague's half-edited file is no reason to be woken again."""
+    (tmp_path / "logs").mkdir()
+    config = tmp_path / "config.toml"
+    config.write_text('state_dir = "state"\nlog_level = "loud"\n[[roots]]\npath = "logs"\n')
+    Store.open(tmp_path / "state").close()
+    added = cli("silence", "add", "run=a/*", "--for", "2h", "-c", config)
+    assert added.returncode == 0
+    assert "config.toml:2:1: log_level" in added.stderr
+    assert "run=a/*" in cli("silence", "list", "-c", config).stdout
+    assert "NOT RUNNING" in cli("status", "-c", config).stdout
+    config.write_text('state_dir = 3\n[[roots]]\npath = "logs"\n')
+    one_line(cli("status", "-c", config), 1, "config.toml:1:1: state_dir")

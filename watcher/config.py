@@ -293,6 +293,17 @@ def load_config(path: Path) -> Config:
     return parse_config(_text_of(path), path)
 
 
+def readable_config(path: Path) -> tuple[Config, list[Problem]]:
+    """Return a config as far as it can be made out, and what is wrong with it.
+
+    InvalidInput if nothing can be. It is enough to look at what a service left, or is doing.
+    """
+    config, problems = _parsed(_text_of(path), path)
+    if config is None:
+        raise InvalidInput(problems)
+    return config, problems
+
+
 def parse_config(text: str, path: Path) -> Config:
     """Return the config that ``text`` describes; ``path`` is where it is said to be."""
     config, problems = _parsed(text, path)

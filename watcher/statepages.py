@@ -6,6 +6,7 @@ Reads only, but for silences; the service may run meanwhile.
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 import shutil
 from collections import Counter
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from watcher.clock import SystemClock
-from watcher.config import Config, alert_labels, load_config
+from watcher.config import Config, alert_labels, readable_config
 from watcher.database import in_use
 from watcher.errors import InvalidInput, WatcherError
 from watcher.globs import fits
@@ -29,6 +30,7 @@ from watcher.routing import Silence, silenced
 from watcher.store import Store
 from watcher.units import duration
 
+_log = logging.getLogger(__name__)
 _RECENT = 20  # closed alerts that are listed as text
 _ALIKE = 3  # messages given up for the same cause that are listed
 _LATELY = 86400.0  # seconds for which a message that was given up calls for somebody
@@ -59,7 +61,12 @@ def writable(config: Path | None) -> Store:
 def _config(path: Path | None) -> Config:
     if path is None:
         raise WatcherError("name the service's config: -c config.toml")
-    config = load_config(path)
+    config, problems = readable_config(path)
+    if problems and not config.state_dir:
+        raise InvalidInput(problems)
+    if problems:
+        more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
+        _log.warning("%s%s; going on with what can be read, see watcher check", problems[0], more)
     if not config.state_dir:
         raise WatcherError(f"{path}: no state_dir, so there is no state to look at; set one")
     return config
