@@ -280,3 +280,13 @@ def test_the_best_to_go_back_to_is_a_point_of_the_curve_and_stays_it_however_lon
         assert found.status is Status.BREACH, n
         assert (found.best, found.best_value) == (lowest + 1, fall[lowest]), n
         assert f"near step {lowest + 1} " in found.reason, n
+
+
+@pytest.mark.parametrize(("follows", "severity"), [(0.0, Severity.INFO), (0.4, Severity.CRITICAL)])
+def test_a_loss_that_another_term_lifts_is_a_hint_where_validation_stays(follows, severity):
+    epochs = np.arange(12)
+    value = np.concatenate((0.11 * 0.6 ** epochs[:5], 0.7 * noise(7, 0.005, 1)))
+    val = 0.05 * 0.7 ** np.minimum(epochs, 4) + follows * (epochs > 4)
+    found = say(detect, RULE, value=value, val=val)
+    assert (found.status, found.severity) == (Status.BREACH, severity)
+    assert ("validation did not follow" in found.reason) is (severity is Severity.INFO)

@@ -34,6 +34,7 @@ CALM = 8  # points before the rise from which on they alone say what noise there
 AGREED = 0.5  # of the factor, where validation rose as well, or all that was learned is lost
 BACK, NEAR = 8, 0.1  # points that are so near to its start: what was learned is lost
 GAINS = 3  # evaluations of a metric, each better than all before, which excuse a rise ...
+AS_MANY, LEAST_AFTER = 3, 2  # evaluations before a rise, and after it, that are no worse
 EXCUSED = 3.0  # ... to less than so many times the best
 CLEAN = 0.05  # of a rise: the most that so short a curve may have stepped up before it
 HALF, MOST = 0.5, 0.5  # of the rise, and of the run: since there it has been up
@@ -353,6 +354,10 @@ def _finding(
     also = f"; validation was lowest, {best_value:.4g}, at step {best}" if of_val else ""
     now = float(smooth[-1])
     factor = f", {times(now / base)} times as high" if base > 0 else ""
+    severity = Severity.CRITICAL if now > float(value[0]) else Severity.WARNING
+    if _validation_stays(inputs, onset):
+        severity = Severity.INFO
+        also += "; validation did not follow: is the loss another one since?"
     return Verdict(
         Status.BREACH,
         reason=f"the loss rose from {base:.4g} near step {fallen[0]} to {now:.4g}{factor}, "
@@ -361,9 +366,25 @@ def _finding(
         value=now,
         best=best,
         best_value=best_value,
-        severity=Severity.CRITICAL if now > float(value[0]) else Severity.WARNING,
+        severity=severity,
         advice="divergence",
     )
+
+
+def _validation_stays(inputs: Inputs, since: int) -> bool:
+    """Whether all that is known of validation is, since then, where it was shortly before.
+
+    A stage that adds a term to the loss, or makes the data harder, lifts the loss of training.
+    """
+    val, metric = inputs.get("val"), metric_of(inputs)
+    known = [val.finite_curve] if val is not None else []
+    known += [(metric[0], -metric[1])] if metric is not None else []
+    for step, value in known:
+        at = int(np.searchsorted(step, since, side="right"))
+        before, after = value[max(0, at - AS_MANY) : at], value[at:]
+        if len(before) < AS_MANY or len(after) < LEAST_AFTER or after.max() > before.max():
+            return False
+    return bool(known)
 
 
 def _best_until(window: Window, step: int) -> tuple[int, float] | None:
