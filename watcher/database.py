@@ -64,6 +64,7 @@ MIGRATIONS: tuple[Migration, ...] = (
         "ALTER TABLE threads ADD COLUMN chart_tries INTEGER NOT NULL DEFAULT 0",
     ),
     ("CREATE TABLE packs (team TEXT PRIMARY KEY, texts TEXT NOT NULL)",),
+    ("ALTER TABLE runs ADD COLUMN outcome TEXT NOT NULL DEFAULT ''",),
 )
 
 

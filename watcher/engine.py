@@ -33,9 +33,10 @@ from watcher.pipeline import KnownRun, Plan, State, forget, release, tick
 from watcher.routing import Heard, HeardKey, Route, queue, remember, update, without_resolved
 from watcher.source.logdir import PART, Logdir
 from watcher.source.saves import find_checkpoint
+from watcher.stopping import when_to_stop
 from watcher.store import Changes, RunRow, Saved, Store
 from watcher.tally import RootTally, Tally
-from watcher.watched import Watched
+from watcher.watched import IDLE, Watched
 
 log = logging.getLogger(__name__)
 
@@ -335,7 +336,7 @@ def _known(root: str, saved: Saved) -> dict[RunKey, KnownRun]:
     for key, row in saved.runs.items():
         if key.root == root:
             mine = (a for a in saved.alerts.get(key, ()) if a.slot.rule not in ownalerts.IDS)
-            found[key] = KnownRun(row.attempt, row.judged, tuple(mine), row.state)
+            found[key] = KnownRun(row.attempt, row.judged, tuple(mine), row.state, row.outcome)
     return found
 
 
@@ -348,11 +349,17 @@ def _take_over(run: Watched, known: KnownRun) -> None:
     """Let the store, which is newer than any checkpoint, say what was judged and found."""
     run.alerts = {alert.slot: alert for alert in known.alerts}
     run.judged = dict(known.judged)
-    run.state = known.state
+    run.state, run.outcome = known.state, known.outcome
 
 
 def _row(run: Watched) -> RunRow:
-    return RunRow(run.key, run.state, run.attempt, run.started_at, run.seen_at, dict(run.judged))
+    """Return the run's record; what is said of its end is said while its curves are held."""
+    if run.state not in IDLE:
+        run.outcome = ""
+    elif run.windows:
+        run.outcome = when_to_stop(run)
+    judged, outcome = dict(run.judged), run.outcome
+    return RunRow(run.key, run.state, run.attempt, run.started_at, run.seen_at, judged, outcome)
 
 
 def _log_ailment(one: Ailment) -> None:

@@ -87,6 +87,7 @@ class KnownRun:
     judged: Mapping[str, int]
     alerts: tuple[Alert, ...]
     state: RunState = RunState.RUNNING
+    outcome: str = ""
 
 
 @dataclass(slots=True)
@@ -273,7 +274,7 @@ def _watched(state: State, key: RunKey) -> Watched:
         run = state.runs[key] = Watched(key)
         if (known := state.known.pop(key, None)) is not None:
             run.attempt, run.judged, run.state = known.attempt, dict(known.judged), known.state
-            run.alerts = {a.slot: a for a in known.alerts}
+            run.alerts, run.outcome = {a.slot: a for a in known.alerts}, known.outcome
             run.alive = known.state in (RunState.RUNNING, RunState.STALLED)
     return state.runs[key]
 

@@ -27,7 +27,9 @@ from watcher.routing import Heard, HeardKey, Silence
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """A run in the index. ``judged``: how many points of each tag were judged."""
+    """A run in the index. ``judged``: how many points of each tag were judged; ``outcome``: of one
+    that is over, when it should have stopped.
+    """
 
     run: RunKey
     state: RunState
@@ -35,6 +37,7 @@ class RunRow:
     first_seen: WallTime
     last_seen: WallTime
     judged: Mapping[str, int] = field(default_factory=dict)
+    outcome: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +178,7 @@ def load_run(row: Row) -> RunRow:
         row["first_seen"],
         row["last_seen"],
         json.loads(row["judged"]),
+        row["outcome"],
     )
 
 

@@ -13,18 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from watcher.agreement import NEAR, Labelled, agreement
-from watcher.alerts import loudness
 from watcher.api import Survey, survey_of
 from watcher.config import SHIPPED, Config, examine_config, load_config
-from watcher.converged import converged
 from watcher.errors import InvalidInput, Problem, WatcherError
-from watcher.model import Alert, AlertState, Poll, Role, Rule, RunKey, Severity, Status, WallTime
-from watcher.notify.message import as_json, clean, number, place, steps, subject, what
+from watcher.model import Poll, Rule, RunKey, WallTime
+from watcher.notify.message import as_json, clean, place, steps, subject, what
 from watcher.pipeline import Plan
 from watcher.places import did_you_mean
 from watcher.progress import progress
 from watcher.rules import load_packs, pack_files, packs_dir
 from watcher.source.logdir import ONE_SHOT, SourceOptions, read_once
+from watcher.stopping import when_to_stop
 from watcher.wiring import plan_of, source_options
 
 if TYPE_CHECKING:
@@ -142,7 +141,7 @@ def _many(count: int, thing: str) -> str:
 def convergence(found: Survey) -> Iterator[str]:
     """Say of each run when it should have stopped, or that it has not converged."""
     for run in found.runs:
-        yield f"{_name(run)}: {_convergence(run) or 'has not converged'}"
+        yield f"{_name(run)}: {when_to_stop(run) or 'has not converged'}"
 
 
 def against_labels(found: Survey, table: Sequence[Labelled]) -> Iterator[str]:
@@ -223,7 +222,7 @@ def _explained_run(run: Watched, only: str | None) -> Iterator[str]:
         if true
     )
     yield f"run {_name(run)}: {run.state.value}, attempt {run.attempt + 1}{kind}"
-    if (done := _convergence(run)) is not None:
+    if done := when_to_stop(run):
         yield f"  {done}"
     for name, member in run.members.items():
         if member.ignored:
@@ -251,43 +250,8 @@ def _explained_run(run: Watched, only: str | None) -> Iterator[str]:
         yield f"      says {bound.verdict.status.value}{state}{reason}"
 
 
-def _convergence(run: Watched) -> str | None:
-    """Say when this should have stopped: what went wrong in the end, else if it has converged."""
-    well = {bound.slot for bound in run.bounds if bound.verdict.status is Status.OK}
-    last = [a for a in run.alerts.values() if _in_the_end(a) and a.slot not in well]
-    for alert in sorted(last, key=lambda a: loudness(a.severity), reverse=True):
-        if alert.detector in _TURNED and alert.best_step is not None:
-            since = f"{alert.alert} of {subject(alert)} since"
-            return f"should have stopped at its best, step {alert.best_step}: {since}"
-        if alert.detector in _SPOILT and alert.severity is not Severity.INFO:
-            return f"has not converged: {what(alert)}"
-    rates = [w for t, w in run.windows.items() if _is(run, t, Role.LEARNING_RATE)]
-    for role in (Role.VAL_LOSS, Role.TRAIN_LOSS):
-        for tag, window in run.windows.items():
-            if _is(run, tag, role) and run.assigned[tag].main:
-                done = converged(window, rates[0] if rates else None)
-                if done is not None:
-                    best = f"best {number(done.best_value)} at step {done.best_step}"
-                    return f"{tag} converged at step {done.step}, {best}: {done.reason}"
-    return None
-
-
-def _in_the_end(alert: Alert) -> bool:
-    """Whether it fires, or did so until the run ended."""
-    return not alert.shadow and alert.state in (AlertState.FIRING, AlertState.ENDED)
-
-
 def _name(run: Watched) -> str:
     return clean(run.key.run if run.key.run != "." else run.key.root)
-
-
-# findings that say what to go back to, and those that say that there is nothing to go back to
-_TURNED = frozenset({"overfitting", "divergence", "collapse", "nan"})
-_SPOILT = frozenset({"nan", "slow_learning", "frozen", "underfitting", "vanished"})
-
-
-def _is(run: Watched, tag: str, role: Role) -> bool:
-    return tag in run.assigned and run.assigned[tag].role is role
 
 
 # -------------------------------------------------------------------- read

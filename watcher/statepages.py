@@ -175,6 +175,7 @@ def _run_json(row: RunRow) -> dict[str, Any]:
         "attempt": row.attempt,
         "first_seen": row.first_seen,
         "last_seen": row.last_seen,
+        "outcome": clean(row.outcome),
     }
 
 
@@ -184,7 +185,8 @@ def _run_lines(rows: list[RunRow], now: WallTime) -> Iterator[str]:
         tries = f", attempt {row.attempt + 1}" if row.attempt else ""
         name = f"{row.run.root}/{row.run.run}" if several else row.run.run
         ago = _ago(now - row.last_seen)
-        yield f"{row.state.value:<9} {clean(name)}{tries}, last bytes {ago}"
+        outcome = f"; {clean(row.outcome)}" if row.outcome else ""
+        yield f"{row.state.value:<9} {clean(name)}{tries}, last bytes {ago}{outcome}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,7 +139,7 @@ class Store(Database):
             for (receiver, fingerprint), heard in changes.heard.items():
                 _write_heard(db, receiver, fingerprint, heard)
             db.executemany(
-                "INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?, ?)",
                 [
                     (
                         as_key(asdict(r.run)),
@@ -148,6 +148,7 @@ class Store(Database):
                         r.first_seen,
                         r.last_seen,
                         as_key(dict(r.judged)),
+                        printable(r.outcome),
                     )
                     for r in changes.runs
                 ],

@@ -141,6 +141,7 @@ class Watched:
     summary: Sign = field(default_factory=Sign)  # what a framework's last words do
     plan_version: int = -1  # of the plan its rules were tied by
     released: bool = False  # its curves were given up until it writes again
+    outcome: str = ""  # once it is over: when it should have stopped
     gone_at: WallTime = math.inf  # when its directory was found to be removed
 
     def __getstate__(self) -> dict[str, object]:
