@@ -69,7 +69,20 @@ def test_a_clock_that_stands_still_or_runs_back_says_nothing():
 
 
 def test_too_few_points_are_unknown():
-    assert paced([2.0] * 90 + [20.0] * 50).status is Status.UNKNOWN
+    assert paced([2.0] * 20 + [20.0] * 10).status is Status.UNKNOWN
+
+
+def test_of_a_short_run_a_third_of_its_points_will_do():
+    """Three dozen epochs, the last dozen of which took three times as long."""
+    found = paced([60.0] * 30 + [200.0] * 15)
+    assert (found.status, found.onset) == (Status.BREACH, 310)
+    assert paced([60.0] * 40 + [200.0] * 8).status is not Status.BREACH
+
+
+def test_a_pace_that_creeps_away_is_measured_by_what_it_was_at_its_best():
+    found = paced(np.concatenate((np.full(60, 2.0), np.linspace(2.0, 11.0, 400))))
+    assert found.status is Status.BREACH
+    assert paced(np.linspace(2.0, 4.0, 500)).status is not Status.BREACH
 
 
 @pytest.mark.parametrize(("now", "status"), [(8.9, Status.BREACH), (12.0, Status.UNKNOWN)])
@@ -82,6 +95,7 @@ def test_a_throughput_that_is_logged_tells_of_a_smaller_loss(now, status):
     assert found.status is status
     if status is Status.BREACH:
         assert found.onset == 213
-        assert "the throughput that is logged fell from 15.85 to 8.8" in found.reason
+        assert "the throughput that is logged fell from 16" in found.reason
+        assert "to 8.837 by about step 213" in found.reason
     agent = Inputs(windows, RunFacts(reinforcement=True))  # an average since the start
     assert detect(agent, RULE, 0.0).status is Status.UNKNOWN

@@ -1,8 +1,9 @@
 """Throughput: steps per second fell by a factor and stayed there. Judges the newest points.
 
-The pace of the newest points is compared with the best sustained pace before, both as medians
-over many intervals: an evaluation or a checkpoint is one long interval among many short ones and
-moves no median. Every one of ``blocks`` stretches must be slow, which a passing slowness is not.
+The pace of the newest points is compared with what it was in the best quarter before, both by
+medians over many intervals: an evaluation or a checkpoint is one long interval among many short
+ones and moves no median. Every one of ``blocks`` stretches must be slow, which a passing slowness
+is not. The best quarter, so that a pace that creeps away is seen as well as one that breaks.
 """
 
 from __future__ import annotations
@@ -12,22 +13,30 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from watcher.detectors import Inputs, detector
+from watcher.detectors import Inputs, at_least, detector
 from watcher.detectors._noise import median
 from watcher.model import OK, UNKNOWN, Floats, Severity, Status, Verdict, WallTime
+
+BEST = 0.25  # of the stretches before
 
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
     """``factor``: how many times slower by the clock; ``logged``: by a rate that the run logs,
     which is measured without what lies between two steps. ``points``: newest points that must all
-    be slow, in ``blocks`` stretches.
+    be slow, in ``blocks`` stretches; of a short run a third, ``least`` at any rate.
     """
 
     factor: float = 3.0
     logged: float = 1.6
     points: int = 48
+    least: int = 12
     blocks: int = 4
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be cut into stretches."""
+        at_least(self, "blocks", 1)
+        at_least(self, "least", self.blocks)
 
 
 @detector("throughput", Throughput, optional=("throughput",))
@@ -47,16 +56,17 @@ def detect(inputs: Inputs, params: Throughput, now: WallTime) -> Verdict:
     cost = seconds / steps if good.all() else seconds[good] / steps[good]
     status, before, pace = _judged(cost, params.factor, params)
     if status is Status.BREACH:
-        onset = int(step[-params.points])
+        onset = int(step[-_newest(cost, params)])
         said = f"since about step {onset} a step takes {pace:.3g} s, {pace / before:.1f} times as"
         return _finding(f"{said} long as the {before:.3g} s before", onset, 1 / pace)
     logged = inputs.get("throughput")
     if logged is None or inputs.run.reinforcement:
         return OK if status is Status.OK else UNKNOWN
     rated = (logged.value > 0) & (logged.value < np.inf)
-    by_rate, before, pace = _judged(1 / logged.value[rated], params.logged, params)
+    cost = 1 / logged.value[rated]
+    by_rate, before, pace = _judged(cost, params.logged, params)
     if by_rate is Status.BREACH:
-        onset = int(logged.step[rated][-params.points])
+        onset = int(logged.step[rated][-_newest(cost, params)])
         said = f"the throughput that is logged fell from {1 / before:.4g} to {1 / pace:.4g}"
         return _finding(f"{said} by about step {onset}, and stays there", onset, 1 / pace)
     return OK if Status.OK in (status, by_rate) else UNKNOWN
@@ -64,16 +74,23 @@ def detect(inputs: Inputs, params: Throughput, now: WallTime) -> Verdict:
 
 def _judged(cost: Floats, factor: float, params: Throughput) -> tuple[Status, float, float]:
     """Judge what each step cost, in order: the status, and the cost before and now."""
-    n = params.points
-    if len(cost) < 3 * n:
+    n = _newest(cost, params)
+    if n < params.least:
         return Status.UNKNOWN, 0.0, 0.0
     past, newest = cost[:-n], cost[-n:]
-    before, pace = median(past), median(newest)
+    blocks = past[len(past) % params.least :].reshape(-1, params.least)
+    medians = np.sort(np.sort(blocks, axis=1)[:, params.least // 2])
+    before, pace = float(medians[int(BEST * len(medians))]), median(newest)
     slow = factor * before
     if pace >= slow and min(map(median, np.array_split(newest, params.blocks))) >= slow:
         return Status.BREACH, before, pace
     over = _was_slower(past, math.sqrt(factor) * pace, n)
     return (Status.OK if over else Status.UNKNOWN), before, pace
+
+
+def _newest(cost: Floats, params: Throughput) -> int:
+    """Return how many of the newest points must be slow."""
+    return min(params.points, len(cost) // 3)
 
 
 def _finding(said: str, onset: int, rate: float) -> Verdict:
