@@ -40,7 +40,8 @@ losses/entropy Policy/Entropy train/clip_fraction train/clip_range rollout/ep_le
 loss_scale loss-scale loss_weight lossless trainable_params num_params best_val_loss max_loss
 gradients/layer1 grad_2.0_norm/layer1.weight parameter_mean/encoder.weight weights/conv1
 gradient_norm/encoder.weight activation/D/mean time data_time eta_seconds eval/runtime
-eval/samples_per_second train/total_flos rewards/chosen train/reward_std memory/allocated Average
+eval/samples_per_second eval/teacher_accuracy val_acc_teacher
+train/total_flos rewards/chosen train/reward_std memory/allocated Average
 progression/batch_size global_step momentum std_dev
 """
 OTHERS = {
@@ -52,7 +53,8 @@ OTHERS = {
     Role.THROUGHPUT: "time/fps global_step/sec charts/SPS it/s throughput/tokens_per_sec"
     " train/train_samples_per_second steps_per_second",
     Role.REWARD: "rollout/ep_rew_mean eval/mean_reward charts/episodic_return episode_reward"
-    " Environment/Cumulative_Reward Policy/Extrinsic_Reward",
+    " Environment/Cumulative_Reward Policy/Extrinsic_Reward rollout/success_rate",
+    Role.LOSS_WEIGHT: "beta train/beta vae/beta kl_weight train/kl_coeff kld_weight kl_anneal",
     Role.RL_LOSS: "train/value_loss Losses/Value_Loss policy_loss train/policy_gradient_loss"
     " train/entropy_loss actor_loss losses/qf1_loss",
     Role.GAN_LOSS: "loss_G loss_D d_loss g_loss D/loss_real D/loss G/loss generator_loss errD"

@@ -20,7 +20,13 @@ _WHOLE = replace(
     ONE_SHOT, corrupt_grace=SourceOptions().corrupt_grace
 )  # all that is new, each time
 Rules = Sequence[Rule | AnyPath]
-_CONTEXT = {Role.LEARNING_RATE, Role.GRAD_NORM, Role.THROUGHPUT, Role.EPOCH}
+_CONTEXT = {
+    Role.LEARNING_RATE,
+    Role.LOSS_WEIGHT,
+    Role.GRAD_NORM,
+    Role.THROUGHPUT,
+    Role.EPOCH,
+}
 
 
 @dataclass(frozen=True, slots=True)

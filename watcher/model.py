@@ -153,6 +153,7 @@ class Role(enum.StrEnum):
     GRAD_NORM = "grad_norm"
     THROUGHPUT = "throughput"
     EPOCH = "epoch"
+    LOSS_WEIGHT = "loss_weight"  # of a part of the loss, such as the beta of a variational one
     GAN_LOSS = "gan_loss"  # adversarial: oscillates by design
     RL_LOSS = "rl_loss"  # follows the reward's scale
     REWARD = "reward"

@@ -90,6 +90,11 @@ TABLE: tuple[Row, ...] = (
         Role.GRAD_NORM,
     ),
     _row(
+        r"^((kld?|vae|elbo) )?(loss )?beta$"
+        r"|\bkld? (loss )?(weights?|coeff?\w*|scale|anneal\w*|factor)\b",
+        *(Role.LOSS_WEIGHT, None, HIGHER),
+    ),
+    _row(
         r"\b(grads?|gradients?|weights?|bias(es)?|activations?|param(eter)?s?|histograms?)\b"
         r"(?!.*loss)"
     ),
@@ -97,6 +102,7 @@ TABLE: tuple[Row, ...] = (
     _row(r"loss(es)? (diff\w*|delta|mask|time|threshold)\b|\b(min|max) \w*loss"),
     _row(r"\b(best|lowest|minimum|std|num|scaler?|n) (\w+ )?\w*loss"),
     _row(r"\blr (scale|mult\w*|factor)\b"),
+    _row(r"^(?!.*loss).*\b(teacher(?! forc)|oracle|majority)\b"),  # of somebody else, and the same
     _row(r"\b(lrs?|learning ?rates?)\b(?!.*loss)", Role.LEARNING_RATE, Role.LEARNING_RATE, HIGHER),
     _row(
         r"^(trainer |progress |current |cur |time )*epochs?( num| number| idx| index)?$",
@@ -113,7 +119,8 @@ TABLE: tuple[Row, ...] = (
     _row(r"\brew(ard)?s?\b.*\b(std|min|max|chosen|rejected|margins?|clip)"),
     _row(r"\b(std|min|max)\b.*\b(rew(ard)?s?|returns?)\b|\breturns?\b.*\b(std|min|max)\b"),
     _row(
-        r"\b(rew(ard)?s?|returns?|episodic return)\b(?!.*(loss|acc))",
+        r"\b(rew(ard)?s?|returns?|episodic return)\b(?!.*(loss|acc))"
+        r"|\brollouts? (ep )?(success|win)\b",
         *(Role.REWARD, Role.REWARD, HIGHER),
     ),
     _row(

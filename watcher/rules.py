@@ -53,6 +53,7 @@ DEFAULT_INPUTS: Mapping[str, Role] = {
     "throughput": Role.THROUGHPUT,
     "metric": Role.VAL_METRIC,
     "epoch": Role.EPOCH,
+    "weight": Role.LOSS_WEIGHT,
     **{role.value: role for role in Role},
 }
 

@@ -79,3 +79,11 @@ def test_of_a_short_curve_only_a_sudden_fall_is_found(seed):
     assert say(detect, RULE, value=sudden + noise).status is Status.BREACH
     assert say(detect, RULE, value=sudden + noise).onset in range(29, 33)
     assert say(detect, RULE, value=slow + noise).status is not Status.BREACH
+
+
+def test_a_success_rate_that_was_at_its_ceiling_for_long_is_lost_where_it_leaves_it():
+    value = np.concatenate(([0.0, 0.6, 1.0], np.ones(60), np.full(37, 0.1)))
+    found = say(detect, RULE, value=value)
+    assert found.status is Status.BREACH
+    assert abs(found.onset - 63) <= 4
+    assert 50 <= found.best <= 63

@@ -290,3 +290,15 @@ def test_a_loss_that_another_term_lifts_is_a_hint_where_validation_stays(follows
     found = say(detect, RULE, value=value, val=val)
     assert (found.status, found.severity) == (Status.BREACH, severity)
     assert ("validation did not follow" in found.reason) is (severity is Severity.INFO)
+
+
+def test_a_loss_whose_weight_grows_is_another_loss_until_it_is_above_where_it_began():
+    epochs = np.arange(120)
+    beta = np.clip((epochs - 10) / 60, 0, 1)
+    value = (2 + 50 * 0.7**epochs + 5 * beta) * noise(120, 0.01, 2)
+    assert say(detect, RULE, value=value).status is Status.BREACH
+    assert say(detect, RULE, value=value, weight=beta).status is not Status.BREACH
+    assert say(detect, RULE, value=value, weight=np.ones(120)).status is Status.BREACH
+    blown = np.concatenate((value, np.full(30, 400.0)))
+    grown = np.concatenate((beta, np.ones(30)))
+    assert say(detect, RULE, value=blown, weight=grown).status is Status.BREACH

@@ -270,3 +270,11 @@ def test_a_success_rate_over_few_episodes_says_nothing(episodes):
             said = detect(higher(val=val[:n], train=train[:n]), RULE, 0.0)
             cried += said.status is Status.BREACH
     assert cried <= 1  # of 160 looks
+
+
+def test_validation_that_rises_with_the_weight_of_a_part_of_the_loss_says_nothing():
+    train, val = turning()
+    beta = np.clip(np.linspace(-0.3, 0.7, 120), 0, 1)
+    assert say(detect, RULE, val=val, train=train).status is Status.BREACH
+    assert say(detect, RULE, val=val, train=train, weight=beta).status is not Status.BREACH
+    assert say(detect, RULE, val=val, train=train, weight=np.ones(120)).status is Status.BREACH

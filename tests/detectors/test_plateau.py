@@ -170,3 +170,12 @@ def test_a_training_stuck_high_without_validation_is_found(seed):
     value = window_of(curve * noise(340, 0.03, seed))
     said = say(detect, replace(RULE, patience=30), value=value, train=value)
     assert said.status is Status.BREACH
+
+
+def test_a_rate_that_was_raised_again_puts_the_question_off_for_a_cycle_or_two():
+    val = (0.6 + 0.6 * 0.8 ** np.arange(80)) * noise(80, 0.003, 1)
+    at = np.arange(80)
+    for cycle, asked in ((60, False), (8, True)):
+        rate = 1e-3 * (0.55 + 0.45 * np.cos(np.pi * (at % cycle) / cycle))
+        found = say(detect, RULE, value=val, train=val * 0.9, lr=rate)
+        assert (found.status is Status.BREACH) is asked, cycle

@@ -153,6 +153,15 @@ def warming_up(lr: Window | None) -> bool:
     return lr.last_value >= lr.extremes.high > 1.02 * float(ago)
 
 
+def climbed(what: Window | None, since: int, by: float) -> bool:
+    """Whether it is well above what it was at a step, by a factor: it lifts a loss as well."""
+    if what is None or len(what) < 2:
+        return False
+    step, value = finite(what)
+    at = int(np.searchsorted(step, since, side="right")) - 1
+    return at >= 0 and bool(value[-1] > by * value[at])
+
+
 def annealed(lr: Window | None) -> bool:
     """Whether the learning rate has come down to the end of its schedule."""
     if lr is None or len(lr) < 2:

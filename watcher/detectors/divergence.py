@@ -21,7 +21,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from watcher.detectors import Inputs, detector
 from watcher.detectors._metric import metric_of
 from watcher.detectors._noise import SHORT, came_back, median, spread, times
-from watcher.detectors._trend import after_last, trend, warming_up
+from watcher.detectors._trend import after_last, climbed, trend, warming_up
 from watcher.model import OK, UNKNOWN, Floats, Ints, Severity, Status, Verdict, WallTime
 from watcher.series import Window
 
@@ -34,6 +34,7 @@ CALM = 8  # points before the rise from which on they alone say what noise there
 AGREED = 0.5  # of the factor, where validation rose as well, or all that was learned is lost
 BACK, NEAR = 8, 0.1  # points that are so near to its start: what was learned is lost
 GAINS = 3  # evaluations of a metric, each better than all before, which excuse a rise ...
+HEAVIER = 1.02  # times a weight at the best: since then the loss is another one
 AS_MANY, LEAST_AFTER = 3, 2  # evaluations before a rise, and after it, that are no worse
 EXCUSED = 3.0  # ... to less than so many times the best
 CLEAN = 0.05  # of a rise: the most that so short a curve may have stepped up before it
@@ -66,14 +67,16 @@ class Divergence:
     again: float = 2.0
 
 
-@detector("divergence", Divergence, optional=("val", "metric", "lr", "grad_norm"))
+@detector("divergence", Divergence, optional=("val", "metric", "lr", "grad_norm", "weight"))
 @np.errstate(
     over="ignore", invalid="ignore", divide="ignore"
 )  # absurd scales: no finding, no noise
 def detect(inputs: Inputs, params: Divergence, now: WallTime) -> Verdict:
     """Breach when the smoothed loss is surely above its best and stays there.
 
-    OK once it is back; UNKNOWN while it is up, but not surely, or for a reason.
+    OK once it is back; UNKNOWN while it is up, but not surely, or for a reason. Where the
+    ``weight`` of a part of it (a variational beta) grew since the best, it is another loss: only
+    what is above where it began is told.
 
     The onset is where it began to rise, the best step that of validation's minimum before it if
     validation is logged, else of the loss's own.
@@ -100,6 +103,9 @@ def detect(inputs: Inputs, params: Divergence, now: WallTime) -> Verdict:
         return OK  # a part that grows from the first is meant to: its weight does
     if n < FEW and warming_up(inputs.get("lr")):
         return UNKNOWN  # it has hardly begun
+    heavier = climbed(inputs.get("weight"), int(step[low]), HEAVIER)
+    if heavier and float(smooth[-1]) < abs(float(value[0])):
+        return UNKNOWN
     curve = _Risen(value, smooth, width, low, base, rise, level)
     part, back = _part_asked(inputs.get("lr"), int(step[low]), curve, params)
     found, error = _how_sure(inputs, step, curve, part, params, back=back)

@@ -21,7 +21,16 @@ import numpy as np
 from watcher.detectors import Inputs, at_least, detector
 from watcher.detectors._metric import metric_of
 from watcher.detectors._noise import median, spread, times
-from watcher.detectors._trend import SURE, batches, finite, mean, opening, trend, warming_up
+from watcher.detectors._trend import (
+    SURE,
+    batches,
+    climbed,
+    finite,
+    mean,
+    opening,
+    trend,
+    warming_up,
+)
 from watcher.detectors._turn import EARLY, FEW, clean_turn, early_turn, level_of, plain_turn
 from watcher.model import OK, UNKNOWN, Better, Floats, Severity, Status, Verdict, WallTime
 from watcher.series import Window
@@ -66,6 +75,7 @@ class Course(enum.Enum):
     UNKNOWN = enum.auto()  # not logged, or too few points
 
 
+HEAVIER = 1.02  # times a weight at the best: since then the loss is another one
 CLIMBED = 1.5  # times the learning rate at the best: what rises meanwhile may come down with it
 LEARNED = 0.5  # of its first loss: training that has come down so far has begun to fit
 LUCK = 1.0  # spreads of single evaluations by which the surroundings of the best are low
@@ -83,7 +93,10 @@ _MEANWHILE = {
 
 
 @detector(
-    "overfitting", Overfitting, inputs=("val",), optional=("train", "metric", "instead", "lr")
+    "overfitting",
+    Overfitting,
+    inputs=("val",),
+    optional=("train", "metric", "instead", "lr", "weight"),
 )
 @np.errstate(over="ignore", invalid="ignore")  # absurd scales give no finding, no noise
 def detect(inputs: Inputs, params: Overfitting, now: WallTime) -> Verdict:
@@ -113,9 +126,11 @@ def detect(inputs: Inputs, params: Overfitting, now: WallTime) -> Verdict:
     trained = best > 0 or _trained(train, int(step[0]))
     if after < 2 or (len(value) <= params.patience and not trained):
         return OK
-    if warming_up(inputs.get("lr")) and _climbs(inputs["lr"], int(step[best])):
+    at_best = int(step[best])
+    warms_up = warming_up(inputs.get("lr")) and climbed(inputs["lr"], at_best, CLIMBED)
+    if warms_up or (not metric and climbed(inputs.get("weight"), at_best, HEAVIER)):
         return _back(value, best, params.min_rise)
-    course = _course(train, int(step[best])) if train is not None else Course.UNKNOWN
+    course = _course(train, at_best) if train is not None else Course.UNKNOWN
     if course is Course.RISES:
         return _back(value, best, params.min_rise)
     if metric:
@@ -123,11 +138,11 @@ def detect(inputs: Inputs, params: Overfitting, now: WallTime) -> Verdict:
         if drop is None:
             return _back(value, best, params.min_rise)
         return _finding(inputs, drop, after, course, params)
-    suffers = len(value) <= FEW and _suffers(inputs, int(step[best]))
+    suffers = len(value) <= FEW and _suffers(inputs, at_best)
     rise = _rise(value, best, course, params, suffers=suffers, trained=trained)
     if rise is None:
         return _back(value, best, params.min_rise)
-    if inputs.run.parts and _metric_gain(inputs, int(step[best])) > params.part_gain:
+    if inputs.run.parts and _metric_gain(inputs, at_best) > params.part_gain:
         return OK
     # single points stand out, the last as well: what is said is what the last few have risen by
     over = max(rise, mean(value[-max(2, after // 5) :]) - float(value[best]))
@@ -301,13 +316,6 @@ def _trained(train: Window | None, before: int) -> bool:
     step, value = finite(train)
     at = int(np.searchsorted(step, before, side="right"))
     return at >= 5 and float(value[0]) > 0 and mean(value[at - 3 : at]) < LEARNED * float(value[0])
-
-
-def _climbs(lr: Window, since: int) -> bool:
-    """Whether the learning rate is well above what it was at a step: that lifts a loss as well."""
-    step, rate = finite(lr)
-    at = int(np.searchsorted(step, since, side="right")) - 1
-    return at >= 0 and bool(rate[-1] > CLIMBED * rate[at])
 
 
 def _course(train: Window, since: int) -> Course:

@@ -26,6 +26,7 @@ LEAST, GAIN = 7, 0.05  # evaluations of a metric, and the part of it that is a r
 STUCK = 0.75  # of the run: what has been level for so long was never anywhere else
 HELD = 0.8  # of its highest: a learning rate that is not being taken back ...
 COMES_DOWN = 0.02  # ... and has not fallen by this part since the loss came to rest
+RAISED, CYCLES = 1.5, 3  # times the rate just before; cycles in which nothing was won
 SPENT, IDLE = 2e-3, 0.5  # of its highest, and of the run: a schedule that ended far too early
 FAR = 0.1  # of its level: training must go on by this much where underfitting is the other reading
 
@@ -90,6 +91,8 @@ def detect(inputs: Inputs, params: Plateau, now: WallTime) -> Verdict:
     if rest.fallen < params.fallen_least:
         stuck = train is not None and not alone and _never_moved(rest, window, train, params)
         return _finding(inputs, rest, learning=False, sure=False) if stuck else OK
+    if 0 < _restarts(inputs.get("lr"), rest.since) < CYCLES:
+        return UNKNOWN  # a rate that was raised again puts off what it wins
     high = rest.fallen < params.stuck and (train is None or _fallen(train) < params.stuck)
     least = FAR if high else params.margin
     learning = train is not None and falls_since(train, rest.since, least)
@@ -196,6 +199,15 @@ def _finding(inputs: Inputs, rest: Rest, *, learning: bool, sure: bool) -> Verdi
         severity=Severity.WARNING if sure and _held(inputs.get("lr"), rest) else Severity.INFO,
         advice="plateau_validation" if learning else "plateau",
     )
+
+
+def _restarts(lr: Window | None, since: int) -> int:
+    """Return how often the learning rate was raised again since a step."""
+    if lr is None or len(lr) < 2:
+        return 0
+    step, value = finite(lr)
+    rate = value[max(0, int(np.searchsorted(step, since, "right")) - 1) :]
+    return int(np.count_nonzero(rate[1:] > RAISED * rate[:-1]))
 
 
 def _held(lr: Window | None, rest: Rest) -> bool:
