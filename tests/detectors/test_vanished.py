@@ -65,3 +65,17 @@ def test_a_loss_that_never_was_anything_is_told_but_for_a_part_of_one():
 def test_the_losses_of_agents_may_be_zero_by_construction():
     windows = {"value": window_of([0.1, *[0.0] * 40])}
     assert detect(Inputs(windows, RunFacts(reinforcement=True)), NOTHING, 0.0).status is Status.OK
+
+
+@pytest.mark.parametrize(("theirs", "status"), [(9.0, Status.BREACH), (0.5, Status.OK)])
+def test_a_discriminator_that_had_won_from_the_first_is_measured_by_its_opponent(theirs, status):
+    rng = np.random.default_rng(5)
+    lost = 0.01 * np.exp(rng.normal(0, 0.5, 60))
+    windows = {"value": window_of(lost), "opponent": window_of(theirs * np.ones(60))}
+    found = detect(Inputs(windows, RunFacts(adversarial=True)), ADVERSARY, 0.0)
+    assert found.status is status
+    if status is Status.BREACH:
+        assert found.severity is Severity.INFO
+        assert "beside its opponent's 9 since" in found.reason
+    del windows["opponent"]
+    assert detect(Inputs(windows, RunFacts(adversarial=True)), ADVERSARY, 0.0).status is Status.OK

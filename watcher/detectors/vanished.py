@@ -17,7 +17,8 @@ import numpy as np
 from watcher.detectors import Inputs, at_least, detector
 from watcher.detectors._noise import median
 from watcher.detectors._trend import after_last
-from watcher.model import OK, UNKNOWN, Floats, Severity, Status, Verdict, WallTime
+from watcher.model import OK, UNKNOWN, Floats, Ints, Severity, Status, Verdict, WallTime
+from watcher.series import Window
 
 EARLY = 5  # points whose median is where it began
 NOTHING = 1 / 30  # of the part that may be left
@@ -29,11 +30,14 @@ class Vanished:
     """``part``: what may be left of the first loss; 0 for nothing at all. ``least``: points.
 
     ``few``: points that will do where a thirtieth of that is left: no even game goes there.
+    ``against``: part of the ``opponent``'s loss that may be left instead, for twice as many: a
+    game that was lost from the first has no better beginning to be compared with.
     """
 
     part: float = 0.0
     least: int = 10
     few: int = 10
+    against: float = 1 / 200
 
     def __post_init__(self) -> None:
         """Refuse what any training that goes well would meet."""
@@ -42,7 +46,7 @@ class Vanished:
         at_least(self, "least", 5)
 
 
-@detector("vanished", Vanished)
+@detector("vanished", Vanished, optional=("opponent",))
 @np.errstate(over="ignore", invalid="ignore")  # absurd scales give no finding, no noise
 def detect(inputs: Inputs, params: Vanished, now: WallTime) -> Verdict:
     """Breach while a loss stays at no more than ``part`` of what it began with; where something
@@ -76,6 +80,8 @@ def detect(inputs: Inputs, params: Vanished, now: WallTime) -> Verdict:
     else:
         left, since = float(last.max()), after_last(value > 0)
         unfit = inputs.run.parts and since == 0  # a part of a loss may not apply at all
+    if params.part > 0 and (unfit or value[-1] > most or left > most):
+        return _outplayed(step, value, inputs.get("opponent"), params)
     if unfit or value[-1] > most or left > most:
         return OK
     exact = params.part == 0
@@ -88,6 +94,28 @@ def detect(inputs: Inputs, params: Vanished, now: WallTime) -> Verdict:
         value=float(value[-1]),
         severity=Severity.WARNING if sudden else Severity.INFO,
         advice="vanished_opponent" if inputs.run.adversarial else "vanished",
+    )
+
+
+def _outplayed(step: Ints, value: Floats, opponent: Window | None, params: Vanished) -> Verdict:
+    """Breach if next to nothing is left of a loss beside its opponent's, and has been for long."""
+    least = 2 * params.few
+    if opponent is None or len(value) < least or len(opponent) < least:
+        return OK
+    lately, theirs = value[-max(least, len(value) // 4) :], opponent.finite_curve[1]
+    level = median(theirs[-max(least, len(theirs) // 4) :])
+    most = params.against * level
+    if not (level > 0 and value[-1] <= most and median(lately) <= most):
+        return OK
+    since = int(step[min(len(value) - len(lately), after_last(value > most))])
+    return Verdict(
+        Status.BREACH,
+        reason=f"the loss has been {median(lately):.2g} beside its opponent's {level:.3g}"
+        f" since about step {since}",
+        onset=since,
+        value=float(value[-1]),
+        severity=Severity.INFO,
+        advice="vanished_opponent",
     )
 
 
