@@ -203,6 +203,16 @@ def test_charts_are_written_as_png(logs: Path, tmp_path: Path) -> None:
     cli("scan", logs, "--charts", tmp_path / "out")
     drawn = list((tmp_path / "out").iterdir())
     assert [path.read_bytes()[:4] for path in drawn] == [b"\x89PNG"]
+    assert "there before" not in cli("scan", logs, "--charts", tmp_path / "out").stderr
+    drawn[0].rename(tmp_path / "out" / "000-of-another-scan.png")
+    assert "000-of-another-scan.png" in cli("scan", logs, "--charts", tmp_path / "out").stderr
+
+
+def test_a_run_of_any_name_can_be_drawn(tmp_path: Path) -> None:
+    write_run(tmp_path / "logs" / ("学" * 80), {"train/loss": [*FALLING, *[math.nan] * 20]})
+    done = cli("scan", tmp_path / "logs", "--charts", tmp_path / "out")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert len(list((tmp_path / "out").iterdir())) == 1
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet", "feather"])

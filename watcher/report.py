@@ -160,10 +160,13 @@ def against_labels(found: Survey, table: Sequence[Labelled]) -> Iterator[str]:
 
 
 def draw(found: Survey, directory: Path) -> Iterator[str]:
-    """Draw each finding as ``<number>-<run>-<alert>.png``; say of which there is no picture."""
+    """Draw each finding as ``<number>-<run>-<alert>.png``; say of which there is no picture, and
+    of pictures that were there before: they are nobody's to remove.
+    """
     from watcher.picture import picture
 
     directory.mkdir(parents=True, exist_ok=True)
+    others = {path.name for path in directory.glob("*.png")}
     runs = {run.key: run for run in found.runs}
     for number_, alert in enumerate(found.alerts):
         png = picture(runs[alert.slot.run], alert)
@@ -171,8 +174,12 @@ def draw(found: Survey, directory: Path) -> Iterator[str]:
             why = "no series, or one of an earlier try, whose curves are not held"
             yield f"no picture of {place(alert)}: {alert.alert}: it is about {why}"
         else:
-            safe = "".join(c if c.isalnum() or c in "-." else "_" for c in alert.run)[-100:]
-            (directory / f"{number_:03d}-{safe}-{alert.alert}.png").write_bytes(png)
+            letters = (c if c.isascii() and (c.isalnum() or c in "-.") else "_" for c in alert.run)
+            drawn = f"{number_:03d}-{''.join(letters)[-100:]}-{alert.alert}.png"
+            (directory / drawn).write_bytes(png)
+            others.discard(drawn)
+    if others:
+        yield f"{directory}: {len(others)} other pictures were there before, such as {min(others)}"
 
 
 # -------------------------------------------------------------------- explain
