@@ -336,6 +336,9 @@ def test_runs_that_stop_at_the_same_step_one_after_another_have_ended(apart, ove
     stalled = {t.alert.slot.run.run for t in said if t.alert.state is AlertState.FIRING}
     assert ("sweep/c" in stalled) is not over
     assert ({run.state for run in state.runs.values()} == {RunState.FINISHED}) is over
+    ends = [t.alert.reason for t in said if t.alert.state is AlertState.ENDED]
+    assert len(ends) == (2 if over else 0)
+    assert all("it is complete, its neighbours ended at step 9 as well" in why for why in ends)
 
 
 def test_neighbours_that_ended_where_one_went_further_say_nothing():

@@ -514,6 +514,10 @@ def look(run: Watched, plan: RunPlan, now: WallTime, siblings: Ended) -> list[Tr
     pauses = max(usual, 2 * facts.longest_pause)
     if facts.finished and silence > _quiet(run, usual, pauses):
         run.state = RunState.FINISHED
+        for slot, alert in run.alerts.items():
+            if alert.open and alert.detector == "stalled":
+                why = f"it is complete, {facts.finished}; it was taken for stalled as "
+                run.alerts[slot] = replace(alert, reason=why + alert.reason)
         return run.close(AlertState.ENDED, now)
     run.alive |= silence <= max(QUIET, usual)
     if silence > (max(plan.ended_after, 2 * pauses) if run.alive else max(OLD, usual)):
