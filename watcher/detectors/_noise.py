@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from watcher.model import Floats
+from watcher.model import Floats, Ints
 
 SHORT = 24  # points: fewer are judged as evaluations, each of which people look at
 CORRELATED = 1.4  # a correlation of 0.4 from point to point hides this factor of the spread
@@ -37,6 +37,17 @@ def median(value: Floats) -> float:
     if math.isnan(ordered[-1]):
         return math.nan
     return float(ordered[n // 2] if n % 2 else (ordered[n // 2 - 1] + ordered[n // 2]) / 2)
+
+
+def medians(rows: Floats, sizes: Ints | None = None) -> Floats:
+    """Return the median of each row, or of the first ``sizes`` of each where the rest is inf."""
+    ordered = np.sort(rows, axis=1)
+    if sizes is None:
+        n = ordered.shape[1]
+        middle: Floats = (ordered[:, (n - 1) // 2] + ordered[:, n // 2]) / 2
+        return middle
+    which = np.arange(len(rows))
+    return (ordered[which, (sizes - 1) // 2] + ordered[which, sizes // 2]) / 2
 
 
 def came_back(value: Floats) -> float:

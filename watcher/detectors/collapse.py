@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from watcher.detectors import Inputs, at_least, detector
-from watcher.detectors._noise import came_back
+from watcher.detectors._noise import came_back, medians
 from watcher.detectors._trend import trend
 from watcher.model import OK, UNKNOWN, Floats, Severity, Status, Verdict, WallTime
 
@@ -65,7 +65,7 @@ def detect(inputs: Inputs, params: Collapse, now: WallTime) -> Verdict:
     top = float(means.max())
     if top - float(means[-last:].min()) < params.lost / 2 * (top - float(means[:2].mean())):
         return OK  # it is near its best: the common case, and cheap
-    level = _medians(np.where(beyond, np.inf, value[places]), np.diff(edges))
+    level = medians(np.where(beyond, np.inf, value[places]), np.diff(edges))
     best = BATCHES - 1 - int(level[::-1].argmax())  # of equals the last: a success rate of 1
     if _recovers(level[best:]):
         return OK
@@ -111,14 +111,6 @@ def _plan(n: int) -> tuple[Places, Places, npt.NDArray[np.bool_]]:
     edges = np.linspace(0, n, BATCHES + 1).astype(np.int64)
     places = edges[:-1, None] + np.arange(np.diff(edges).max())
     return edges, np.minimum(places, n - 1), places >= edges[1:, None]
-
-
-def _medians(rows: Floats, sizes: Places) -> Floats:
-    """Return the median of the first so many of each row."""
-    rows.sort(axis=1)
-    which = np.arange(len(rows))
-    middle: Floats = (rows[which, (sizes - 1) // 2] + rows[which, sizes // 2]) / 2
-    return middle
 
 
 def _around(holds: npt.NDArray[np.bool_], place: int) -> slice:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
 from watcher.detectors import Inputs, at_least, detector
-from watcher.detectors._noise import median, times
+from watcher.detectors._noise import median, medians, times
 from watcher.model import OK, UNKNOWN, Floats, Ints, Severity, Status, Verdict, WallTime
 from watcher.series import Window
 
@@ -74,7 +74,7 @@ def _excess(rows: Floats, params: Spike, *, steady: bool) -> Floats:
     if short:
         lately = rows[:, -1 - max(params.few - 2, half) :]
         return np.maximum(excess, _excess_of(lately, params, steady=steady, short=True))
-    falls = np.flatnonzero(_medians(rows[:, :half]) > rows[:, half:-1].max(axis=1))
+    falls = np.flatnonzero(medians(rows[:, :half]) > rows[:, half:-1].max(axis=1))
     if len(falls):
         later = _excess_of(rows[falls, half:], params, steady=steady, short=False)
         excess[falls] = np.maximum(excess[falls], later)
@@ -91,10 +91,10 @@ def _excess_of(rows: Floats, params: Spike, *, steady: bool, short: bool) -> Flo
     past, now = rows[:, :-1], rows[:, -1]
     n = past.shape[1]
     half = n // 2
-    late = _medians(past[:, half:])
-    slope = np.minimum(0.0, (late - _medians(past[:, :half])) / (n - half))
+    late = medians(past[:, half:])
+    slope = np.minimum(0.0, (late - medians(past[:, :half])) / (n - half))
     away = past - late[:, None] - slope[:, None] * _places(n)
-    spread = 1.4826 * _medians(np.abs(away))
+    spread = 1.4826 * medians(np.abs(away))
     covered = past.max(axis=1) - past.min(axis=1)
     unit = np.maximum(np.abs(late), covered)
     least = params.few_rise if short else params.rise
@@ -116,14 +116,6 @@ def _places(n: int) -> Floats:
     """Return the places of ``n`` points about the middle of their later half."""
     places: Floats = np.arange(n, dtype=np.float64) - (n // 2 + n - 1) / 2
     return places
-
-
-def _medians(rows: Floats) -> Floats:
-    """Return the median of each row; ``np.median`` costs much more."""
-    ordered = np.sort(rows, axis=1)
-    n = ordered.shape[1]
-    middle: Floats = (ordered[:, (n - 1) // 2] + ordered[:, n // 2]) / 2
-    return middle
 
 
 def mark(window: Window, values: Floats, params: Spike) -> npt.NDArray[np.bool_]:
@@ -280,7 +272,7 @@ def _heavy(value: Floats, params: Spike) -> bool:
     width = params.context // 2
     if len(value) <= 2 * width or not float(value.min()) > 0:
         return False
-    above = np.log(value[width:] / _medians(sliding_window_view(value, width)[:-1]))
+    above = np.log(value[width:] / medians(sliding_window_view(value, width)[:-1]))
     high = np.flatnonzero(above[: -params.lasts] >= ALIKE * above[-1])
     return _occasions(high, params) >= TAIL
 

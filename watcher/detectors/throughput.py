@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from watcher.detectors import Inputs, at_least, detector
-from watcher.detectors._noise import median
+from watcher.detectors._noise import median, medians
 from watcher.model import OK, UNKNOWN, Floats, Severity, Status, Verdict, WallTime
 
 BEST = 0.25  # of the stretches before
@@ -79,8 +79,8 @@ def _judged(cost: Floats, factor: float, params: Throughput) -> tuple[Status, fl
         return Status.UNKNOWN, 0.0, 0.0
     past, newest = cost[:-n], cost[-n:]
     blocks = past[len(past) % params.least :].reshape(-1, params.least)
-    medians = np.sort(np.sort(blocks, axis=1)[:, params.least // 2])
-    before, pace = float(medians[int(BEST * len(medians))]), median(newest)
+    paces = np.sort(medians(blocks))
+    before, pace = float(paces[int(BEST * len(paces))]), median(newest)
     slow = factor * before
     if pace >= slow and min(map(median, np.array_split(newest, params.blocks))) >= slow:
         return Status.BREACH, before, pace
