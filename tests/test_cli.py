@@ -179,7 +179,7 @@ def test_a_run_that_went_wrong_has_not_converged(tmp_path: Path) -> None:
     lines = cli("scan", tmp_path, "--converged").stdout.splitlines()[-2:]
     assert lines[0].startswith("chance: has not converged: the loss ")
     stopped = "overfits: should have stopped at its best, step 19: "
-    assert lines[1] == f"{stopped}Overfitting of val/loss since"
+    assert lines[1] == f"{stopped}Overfitting of val/loss came after it"
 
 
 def test_what_no_rule_looks_at_is_named(tmp_path: Path) -> None:
@@ -404,8 +404,8 @@ def test_output_that_goes_nowhere_is_no_traceback_and_no_finding(
 ) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
-    for run in range(40):  # more than a pipe takes at once
-        write_run(tmp_path / f"run-{run:0150}", {"train/loss": [math.nan] * 80})
+    for run in range(360):  # 64 KiB and more of lines: a pipe takes no more at once
+        write_run(tmp_path / f"run-{run:0240}", {"train/loss": [math.nan] * 8})
     words = [command] if command.startswith("-") else [command, str(tmp_path)]
     line = shell.format(shlex.join([sys.executable, "-m", "watcher", *words]))
     done = subprocess.run(

@@ -16,8 +16,9 @@ from watcher.agreement import NEAR, Labelled, agreement
 from watcher.api import Survey, survey_of
 from watcher.config import SHIPPED, Config, examine_config, load_config
 from watcher.errors import InvalidInput, Problem, WatcherError
+from watcher.evaluate import Bound
 from watcher.model import Poll, Rule, RunKey, WallTime
-from watcher.notify.message import as_json, clean, place, steps, subject, what
+from watcher.notify.message import as_json, clean, number, place, steps, subject, what
 from watcher.pipeline import Plan
 from watcher.places import did_you_mean
 from watcher.progress import progress
@@ -254,7 +255,15 @@ def _explained_run(run: Watched, only: str | None) -> Iterator[str]:
         state = f", alert {alert.state.value}" if alert else ""
         yield f"    {rule.alert} ({rule.detector}) sees {sees or 'the run as a whole'}"
         reason = f": {bound.verdict.reason}" if bound.verdict.reason else ""
-        yield f"      says {bound.verdict.status.value}{state}{reason}"
+        yield f"      says {bound.verdict.status.value}{_up_to(bound)}{state}{reason}"
+
+
+def _up_to(bound: Bound) -> str:
+    """Say how much of its series a rule has seen: what is unknown may just need more."""
+    window = bound.windows.get(bound.subject.detector.trigger)
+    if window is None or not window.count:
+        return ""
+    return f" after {window.count} points, {number(window.last_value)} at step {window.last_step}"
 
 
 def _name(run: Watched) -> str:

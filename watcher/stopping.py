@@ -22,8 +22,8 @@ def when_to_stop(run: Watched) -> str:
     last = [a for a in run.alerts.values() if _in_the_end(a) and a.slot not in well]
     for alert in sorted(last, key=lambda a: loudness(a.severity), reverse=True):
         if alert.detector in _TURNED and alert.best_step is not None:
-            since = f"{alert.alert} of {subject(alert)} since"
-            return f"should have stopped at its best, step {alert.best_step}: {since}"
+            then = f"{alert.alert} of {subject(alert)} came after it"
+            return f"should have stopped at its best, step {alert.best_step}: {then}"
         if alert.detector in _SPOILT and alert.severity is not Severity.INFO:
             return f"has not converged: {what(alert)}"
     rates = [w for t, w in run.windows.items() if _is(run, t, Role.LEARNING_RATE)]
