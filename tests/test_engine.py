@@ -15,7 +15,7 @@ from tests.simple_detectors import Limit, Quiet
 from watcher.checkpoint import load_checkpoint, save_checkpoint
 from watcher.engine import HUNG, Engine, restore
 from watcher.errors import StoreError
-from watcher.model import AlertState, Poll, Role, Rule, Selector
+from watcher.model import AlertState, Poll, Role, Rule, RunState, Selector
 from watcher.notify.message import title
 from watcher.pipeline import Plan
 from watcher.routing import Route
@@ -268,3 +268,25 @@ def test_a_root_that_is_being_read_is_left_out_of_what_is_saved(house, monkeypat
     assert load_checkpoint(house.state / "ck") == []
     go_on.set()
     polls.join()
+
+
+def test_of_a_run_that_is_over_the_index_says_when_it_should_have_stopped(house):
+    """For as long as it is over, over restarts too, and until it goes on."""
+    for step in range(80):
+        house.log.add(step, {"loss": 0.5 + 2 * 0.7**step})
+    house.poll()
+    assert [row.outcome for row in house.store.list_runs()] == [""]
+    (house.log.path.parent / "DONE").touch()
+    house.poll()
+    house.poll()
+    (row,) = house.store.list_runs()
+    assert row.state is RunState.FINISHED
+    assert row.outcome.startswith("loss converged at step 1")
+    house.kill()
+    house.start()
+    house.poll()
+    assert [one.outcome for one in house.store.list_runs()] == [row.outcome]
+    house.log.add(80, {"loss": 0.5})
+    house.poll()
+    house.poll()
+    assert [one.outcome for one in house.store.list_runs()] == [""]
