@@ -158,22 +158,55 @@ def test_group_interval_holds_back_what_joins_unless_it_is_louder() -> None:
 
 
 def test_what_comes_and_goes_is_told_once_an_interval_unless_it_is_louder() -> None:
-    """A group that has just been closed is no new one."""
     team = Team()
     for i in range(4):  # fires for thirty seconds of each minute
         flap = an_alert(run="r", onset=i, fired_at=NOW + 60 * i, severity=Severity.WARNING)
         told = reasons(team.tick(flap, now=NOW + 60 * i))
         told += reasons(team.tick(closed(flap), now=NOW + 60 * i + 30))
         assert told == ([] if i else [FIRST, RESOLVED])
-    back = an_alert(run="r", onset=9, fired_at=NOW + 300, severity=Severity.WARNING)
-    assert team.tick(back, now=NOW + 300) == ()
-    assert len(team.tick(an_alert(run="s", severity=Severity.WARNING), back, now=NOW + 310)) == 1
+    back = an_alert(run="r", onset=9, fired_at=NOW + 280, severity=Severity.WARNING)
+    assert team.tick(back, now=NOW + 280) == ()
     worse = replace(back, severity=Severity.CRITICAL)
-    assert reasons(team.tick(worse, now=NOW + 320)) == [FIRST]
-    other = Team()
-    other.tick(flap)
-    other.tick(closed(flap), now=NOW + 30)
-    assert reasons(other.tick(back, now=NOW + 330)) == [FIRST]
+    assert reasons(copied(team).tick(worse, now=NOW + 290)) == [FIRST]
+    assert reasons(team.tick(back, now=NOW + 300)) == [FIRST]
+
+
+def test_what_has_just_been_closed_holds_nothing_else_back() -> None:
+    """Another rule, another run, another try of the same run: each is told at once."""
+    nan = an_alert("LossNaN", run="r")
+    for other in (
+        an_alert("LossDiverged", run="r", detector="divergence"),
+        an_alert("LossNaN", run="s"),
+        an_alert("LossNaN", run="r", attempt=1),
+    ):
+        team = Team((replace(ROUTE, group_by=()),))
+        team.tick(nan)
+        team.tick(closed(nan, AlertState.ENDED), now=NOW + 60)
+        assert reasons(team.tick(other, now=NOW + 70)) == [FIRST]
+
+
+def test_what_comes_and_goes_within_each_look_is_told_once_an_interval() -> None:
+    team = Team()
+    for i in range(20):
+        now = NOW + 30 * i
+        flap = closed(an_alert(run="r", onset=i, fired_at=now))
+        fired = Transition(None, replace(flap, state=AlertState.FIRING), now)
+        over = Transition(AlertState.FIRING, flap, now)
+        told = team.tick(flap, now=now, transitions=(fired, over))
+        assert reasons(told) == ([RESOLVED] if i in (0, 10) else [])
+
+
+def test_a_storm_of_what_comes_and_goes_is_told_once_an_interval() -> None:
+    team = Team()
+    for i in range(5):
+        flaps = [an_alert(run=f"r{n}", onset=i, fired_at=NOW + 60 * i) for n in range(STORM + 5)]
+        first = team.tick(*flaps, now=NOW + 60 * i)
+        last = team.tick(*map(closed, flaps), now=NOW + 60 * i + 30)
+        assert (len(first), len(last)) == ((0, 0) if i else (1, 1))
+
+
+def copied(team: Team) -> Team:
+    return Team(team.routes, team.silences, dict(team.heard))
 
 
 def test_inhibition_a_nan_silences_its_consequences_on_the_same_attempt_only() -> None:

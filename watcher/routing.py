@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from watcher.alerts import loudness, team_of
 from watcher.globs import all_fit
@@ -95,14 +95,15 @@ class Deed:
 class Heard:
     """What a receiver was last told of an alert that it holds to be firing.
 
-    ``over``: it was told the end, which is remembered for a while as what its group last said.
+    ``over``: whose alert it was (the slot's key), once it was told the end. That is remembered for
+    a day, in memory alone, so that what comes and goes is told once an interval.
     """
 
     severity: Severity
     at: WallTime
     group_key: str
     repeats: int = 0
-    over: bool = False
+    over: str = ""
 
 
 HeardKey = tuple[str, str]  # receiver, fingerprint
@@ -145,10 +146,10 @@ def queue(
     held = {a.fingerprint: a for a in alerts}  # seen at the next tick as well
     current.update(held)
     told: dict[str, list[tuple[str, Heard]]] = defaultdict(list)
-    ends: dict[str, list[Heard]] = defaultdict(list)
+    before: dict[HeardKey, Heard] = {}  # by receiver and slot, what was told of it and is over
     for (receiver, fingerprint), h in heard.items():
         if h.over:
-            ends[h.group_key].append(h)
+            before[receiver, h.over] = max(h, before.get((receiver, h.over), h), key=_told_at)
         else:
             told[fingerprint].append((receiver, h))
     quiet = _Inhibition(current.values())
@@ -156,7 +157,7 @@ def queue(
     for alert in current.values():
         if alert.state in _CLOSING and alert.fingerprint not in told:
             if alert.fingerprint in began and _may_be_told(alert, silences, now):
-                _add_brief(groups, alert, routes, now)
+                _add_brief(groups, alert, routes, before, now)
         elif alert.state in _CLOSING:
             for receiver, h in told[alert.fingerprint]:
                 if alert.fingerprint in held and _out_of_hours(alert, receiver, routes, now):
@@ -165,7 +166,7 @@ def queue(
                 group.news.append((_CLOSING[alert.state], alert))
         elif _may_be_told(alert, silences, now) and not quiet(alert):
             _add_firing(groups, alert, heard, routes, now, alert.fingerprint in acknowledged)
-    return _digested(_notices(groups, heard, ends, now), storm, now)
+    return _digested(_notices(groups, heard, before, now), storm, now)
 
 
 def remember(
@@ -178,10 +179,15 @@ def remember(
         for alert in notice.alerts:
             key = (notice.receiver, alert.fingerprint)
             known = _firing(heard.get(key))
-            again = alert.open and known is not None and known.severity is alert.severity
+            if not alert.open:
+                began = known.at if known else at  # the end itself may not be sent
+                over = _slot_key(alert)
+                changes[key] = Heard(alert.severity, began, notice.group_key, over=over)
+                continue
+            again = known is not None and known.severity is alert.severity
             repeats = known.repeats + 1 if known and again else 0
             group_key = known.group_key if known else notice.group_key
-            changes[key] = Heard(alert.severity, at, group_key, repeats, over=not alert.open)
+            changes[key] = Heard(alert.severity, at, group_key, repeats)
         for key, h in heard.items():
             if h.over and h.at < at - DAY:
                 changes.setdefault(key, None)
@@ -260,6 +266,26 @@ def _taken(
             return
 
 
+def _slot_key(alert: Alert) -> str:
+    return _digest([asdict(alert.slot)])
+
+
+def _told_at(heard: Heard) -> WallTime:
+    return heard.at
+
+
+def _came_back(
+    alert: Alert, route: Route, before: Mapping[HeardKey, Heard], now: WallTime
+) -> bool:
+    """Whether the same was told within the interval, as loud, and went away since."""
+    if not before:
+        return False
+    h = before.get((route.receiver, _slot_key(alert)))
+    if h is None or loudness(alert.severity) > loudness(h.severity):
+        return False
+    return now - route.group_interval < h.at <= now
+
+
 def _firing(known: Heard | None) -> Heard | None:
     """Return what a receiver knows of an alert, None once it was told the end."""
     return None if known is None or known.over else known
@@ -329,15 +355,20 @@ def _out_of_hours(alert: Alert, receiver: str, routes: Sequence[Route], now: Wal
 
 
 def _add_brief(
-    groups: dict[str, _Group], alert: Alert, routes: Sequence[Route], now: WallTime
+    groups: dict[str, _Group],
+    alert: Alert,
+    routes: Sequence[Route],
+    before: Mapping[HeardKey, Heard],
+    now: WallTime,
 ) -> None:
     """Put an alert that began and closed between two looks into its receivers' groups.
 
-    What came and went out of hours is over by the time anybody looks.
+    What came and went out of hours is over by the time anybody looks; what does so again and again
+    is told once an interval.
     """
     found = labels(alert)
     for route in _one_each(_taken(found, alert.severity, routes)):
-        if route.hours.quiet(now):
+        if route.hours.quiet(now) or _came_back(alert, route, before, now):
             continue
         group = groups.setdefault(_group_key(route, found), _Group(route.receiver))
         group.news.append((_CLOSING[alert.state], alert))
@@ -363,11 +394,11 @@ def _group_key(route: Route, found: Mapping[str, str]) -> str:
 def _notices(
     groups: Mapping[str, _Group],
     heard: Mapping[HeardKey, Heard],
-    ends: Mapping[str, Sequence[Heard]],
+    before: Mapping[HeardKey, Heard],
     now: WallTime,
 ) -> Iterator[Notice]:
     for key, group in groups.items():
-        if not group.news or _held_back(group, heard, ends.get(key, ()), now):
+        if not group.news or _held_back(group, heard, before, now):
             continue
         reasons = {reason for reason, _ in group.news}
         reason = min(reasons, key=_PRECEDENCE.index)
@@ -384,18 +415,22 @@ def _notices(
 
 
 def _held_back(
-    group: _Group, heard: Mapping[HeardKey, Heard], ends: Iterable[Heard], now: WallTime
+    group: _Group,
+    heard: Mapping[HeardKey, Heard],
+    before: Mapping[HeardKey, Heard],
+    now: WallTime,
 ) -> bool:
     """Whether new alerts wait for company. Closings, and whatever is louder, never wait.
 
-    What was said of late counts, ``ends`` too: what comes and goes is told once an interval.
+    So does a group of nothing but what was told within the interval and has come back.
     """
     route = group.route
     if route is None or any(reason is not FIRST for reason, _ in group.news):
         return False
     new = [alert for _, alert in group.news]
     known = [heard[group.receiver, alert.fingerprint] for alert in group.firing]
-    known += [h for h in ends if now - route.group_interval < h.at <= now]
+    if not known and all(_came_back(alert, route, before, now) for alert in new):
+        return True
     if not known:
         first = min(a.fired_at or 0.0 for a in new)
         return now < min(first, now) + route.group_wait  # a clock may have been set back
