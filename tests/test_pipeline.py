@@ -324,21 +324,27 @@ def test_neighbours_that_ended_at_the_same_step_make_a_silent_run_finished():
     assert {run.state for run in state.runs.values()} == {RunState.FINISHED}
 
 
-@pytest.mark.parametrize(("apart", "over"), [(1500.0, True), (60.0, False)])
-def test_runs_that_stop_at_the_same_step_one_after_another_have_ended(apart, over):
+def test_of_runs_that_stop_at_the_same_step_from_the_third_on_it_is_a_hint():
+    """They may have hung there all alike, or it may be the end of each."""
     state, plan, said = State(), Plan((Rule("Stalled", "stalled", {}, Stalled()),)), []
     for i, name in enumerate(("sweep/a", "sweep/b", "sweep/c")):
-        end = at(9) + i * apart
-        stopped = batch({"loss": CALM}, run=name, fresh=True, observed_at=end, seen_at=end)
+        end = at(16) + i * 1500.0
+        stopped = batch({"loss": [1.0] * 17}, run=name, fresh=True, observed_at=end, seen_at=end)
         said += tick(state, Poll((stopped,)), plan, end).transitions
     for seconds in range(0, 3000, 60):
         said += tick(state, Poll(()), plan, end + seconds).transitions
-    stalled = {t.alert.slot.run.run for t in said if t.alert.state is AlertState.FIRING}
-    assert ("sweep/c" in stalled) is not over
-    assert ({run.state for run in state.runs.values()} == {RunState.FINISHED}) is over
-    ends = [t.alert.reason for t in said if t.alert.state is AlertState.ENDED]
-    assert len(ends) == (2 if over else 0)
-    assert all("it is complete, its neighbours ended at step 9 as well" in why for why in ends)
+    told = {t.alert.run: t.alert for t in said if t.alert.state is AlertState.FIRING}
+    assert [told[f"sweep/{name}"].severity for name in "abc"] == [
+        Severity.WARNING,
+        Severity.WARNING,
+        Severity.INFO,
+    ]
+    assert "2 neighbours stopped at this step too" in told["sweep/c"].reason
+    assert {run.state for run in state.runs.values()} == {RunState.STALLED}
+    done = batch({"loss": []}, run="sweep/c", signs=Signs("DONE", last=True), seen_at=end)
+    (over,) = tick(state, Poll((done,)), plan, end + 3000).transitions
+    assert over.alert.state is AlertState.ENDED
+    assert "it is complete, DONE" in over.alert.reason
 
 
 def test_neighbours_that_ended_where_one_went_further_say_nothing():

@@ -31,7 +31,6 @@ from watcher.watched import IDLE, Ended, Member, Watched
 
 _GONE = 86400.0  # seconds that a removed run is held, in case its directory is only moved about
 _LATELY = 3600.0  # seconds in which a message about a run may still be on its way
-_APART = 600.0  # seconds between the ends of runs that nothing made hang at once
 
 
 @dataclass(frozen=True)
@@ -159,7 +158,7 @@ def tick(
         if key.root in poll.unreachable:
             continue
         before = run.state
-        steps = judging.look(run, plan, now, siblings.get(_parent(key), {}))
+        steps = judging.look(run, plan, now, siblings.get(_parent(key), Ended()))
         if steps or run.state is not before:
             changed[key] = run
         said += steps
@@ -322,13 +321,12 @@ def _vanished(
 
 
 def _siblings(state: State) -> dict[str, Ended]:
-    """Say, per parent directory, which runs ended at the last step that any of them reached.
+    """Say, per parent directory, which runs stopped at the last step that any of them reached.
 
-    Where one went further, those that ended before may have died. Those that stalled count as
-    well if they stopped at different times: what makes all hang would do so at once.
+    Where one went further, those that ended before may have died.
     """
     ends: dict[str, list[Watched]] = defaultdict(list)
-    silent: dict[str, list[Watched]] = defaultdict(list)
+    stalled: dict[str, list[Watched]] = defaultdict(list)
     reached: dict[str, int] = {}
     for key, run in state.runs.items():
         parent = _parent(key)
@@ -336,23 +334,16 @@ def _siblings(state: State) -> dict[str, Ended]:
         if run.state in (RunState.FINISHED, RunState.ENDED):
             ends[parent].append(run)
         elif run.state is RunState.STALLED:
-            silent[parent].append(run)
-    for parent, runs in silent.items():
-        there = [run for run in runs if run.last_step == reached[parent]]
-        if _stopped_apart(there):
-            ends[parent] += there
-    found: dict[str, Ended] = {}
-    for parent, over in ends.items():
-        last = reached[parent]
-        found[parent] = {last: frozenset(run.key for run in over if run.last_step == last)}
-    return found
+            stalled[parent].append(run)
+    return {
+        parent: Ended(last, _keys_at(last, ends[parent]), _keys_at(last, stalled[parent]))
+        for parent, last in reached.items()
+        if ends[parent] or stalled[parent]
+    }
 
 
-def _stopped_apart(runs: Sequence[Watched]) -> bool:
-    """Whether runs stopped writing one after another, by more than how seldom they write."""
-    times = [run.seen_at for run in runs]
-    seldom = max((run.pace.interval for run in runs), default=0.0)
-    return len(times) > 1 and max(times) - min(times) > max(_APART, 2 * seldom)
+def _keys_at(step: int, runs: Iterable[Watched]) -> frozenset[RunKey]:
+    return frozenset(run.key for run in runs if run.last_step == step)
 
 
 def _parent(key: RunKey) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -46,7 +46,21 @@ _SIBLINGS = 2  # neighbours that ended at the same step
 _SUMMARY_TAGS = ("train_runtime", "train/train_runtime", "total_flos", "train/total_flos")
 
 
-Ended = Mapping[int, frozenset[RunKey]]  # last step -> the runs that ended there
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Neighbours that stopped at ``step``, the last that any reached: for good, and without a sign
+    of completion so far.
+    """
+
+    step: int = -1
+    over: frozenset[RunKey] = frozenset()
+    stalled: frozenset[RunKey] = frozenset()
+
+    def beside(self, run: RunKey, step: int) -> tuple[int, int]:
+        """Count those of others that stopped at a run's last step: for good, and stalled."""
+        if step != self.step:
+            return 0, 0
+        return len(self.over - {run}), len(self.stalled - {run})
 
 
 @dataclass(slots=True)
@@ -158,7 +172,7 @@ class Watched:
     # ---------------------------------------------------------------- what is known
 
     def facts(self, siblings: Ended | None = None) -> RunFacts:
-        """Sum up the run for detectors. ``siblings``: itself or neighbours that ended.
+        """Sum up the run for detectors. ``siblings``: neighbours that stopped.
 
         Without it only the run's own points count, so that a verdict on a curve does not depend
         on its neighbours.
@@ -171,6 +185,7 @@ class Watched:
             last_step=self.last_step,
             points=self.points,
             finished="" if siblings is None else self.completion(siblings),
+            alike=sum(siblings.beside(self.key, self.last_step)) if siblings else 0,
             adversarial=self.traits.adversarial,
             reinforcement=self.traits.reinforcement,
             parts=self.traits.parts,
@@ -196,7 +211,7 @@ class Watched:
             return said
         if self.summary.holds(self.pace.last, self.last_step):
             return self.summary.said
-        if len(siblings.get(self.last_step, frozenset()) - {self.key}) >= _SIBLINGS:
+        if siblings.beside(self.key, self.last_step)[0] >= _SIBLINGS:
             return f"its neighbours ended at step {self.last_step} as well"
         return ""
 

@@ -30,7 +30,8 @@ class RunFacts:
     ``seen_at`` is when the newest bytes arrived, by our clock. ``interval`` is the run's own
     median time between writes and ``longest_pause`` the longest it ever took to go on, both on
     our clock where we watched and on the run's where we did not; NaN while unknown.
-    ``finished`` says why the run counts as complete, "" if nothing says so.
+    ``finished`` says why the run counts as complete, "" if nothing says so. ``alike``: how many
+    neighbours stopped at its last step.
     """
 
     started_at: WallTime = 0.0
@@ -40,6 +41,7 @@ class RunFacts:
     last_step: int = 0
     points: int = 0
     finished: str = ""
+    alike: int = 0
     adversarial: bool = False  # a GAN: losses oscillate by design
     reinforcement: bool = False  # RL: losses follow the reward's scale
     parts: bool = False  # of the loss parts alone are logged, no sum: one of them says little

@@ -5,8 +5,9 @@ came back from. Only a silence far beyond both is called a stall, so long evalua
 seen before, and a filesystem's or a writer's buffering, stay quiet. The test is on time alone:
 looking more often cannot make it fire.
 
-A process that ends without a word looks the same. Trainings are planned in round numbers: where
-the last step is one, the finding is a hint, and stays one.
+A process that ends without a word looks the same. Trainings are planned in round numbers, and
+those of a sweep for as many steps: where the last step is a round one, or two neighbours stopped
+there as well, the finding is a hint, and stays one.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from watcher.detectors import Inputs, detector
 from watcher.model import OK, UNKNOWN, Severity, Status, Verdict, WallTime
 
+NEIGHBOURS = 2  # that stopped at the same step
 _MANTISSAS = frozenset({*range(1, 10), 12, 15, 25, 75, 125})  # of a round number
 
 
@@ -62,6 +64,9 @@ def detect(inputs: Inputs, params: Stalled, now: WallTime) -> Verdict:
     planned = next((step for step in (run.last_step, run.last_step + 1) if _round(step)), None)
     if planned is not None:
         reason += f"; {planned} is a round number: it may just have ended"
+        severity = Severity.INFO
+    elif run.alike >= NEIGHBOURS and run.last_step > 0:
+        reason += f"; {run.alike} neighbours stopped at this step too: it may just have ended"
         severity = Severity.INFO
     return Verdict(
         Status.BREACH,
