@@ -431,17 +431,19 @@ def _loud(run: Watched) -> list[Alert]:
 def _worth_saying(bound: Bound, facts: RunFacts, now: WallTime, loud: Sequence[Alert]) -> Verdict:
     """Judge; UNKNOWN if another finding of the same try makes this one not worth saying.
 
-    A stronger one does, and one that says the same and is no less severe: in other words, or
-    about another series, for a NaN in one loss is soon one in all. Rules in their author's own
-    words are the same only if they are one rule.
+    A stronger one does, but a hint only for hints; and one that says the same and is no less
+    severe: in other words, or about another series, for a NaN in one loss is soon one in all.
+    Rules in their author's own words are the same only if they are one rule.
     """
     others = [alert for alert in loud if alert.slot != bound.slot]
     if not others:
         return evaluate.judge(bound, facts, now)
     name = bound.subject.detector.name
-    if silenced(name, (alert.detector for alert in others)):
+    hint = life.loudness(Severity.INFO)
+    if silenced(name, (a.detector for a in others if life.loudness(a.severity) > hint)):
         return UNKNOWN
-    said = [
+    hinted = [hint] if silenced(name, (alert.detector for alert in others)) else []
+    said = hinted + [
         life.loudness(alert.severity)
         for alert in others
         if (

@@ -2,6 +2,7 @@
 
 While an alert fires, verdicts that it silences count as UNKNOWN for the same attempt of the run:
 nothing new is said, and what is already firing stays. A message is not sent for what is silenced.
+A hint silences hints alone.
 """
 
 from __future__ import annotations

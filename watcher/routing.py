@@ -298,10 +298,13 @@ def _may_be_told(alert: Alert, silences: Sequence[Silence], now: WallTime) -> bo
 
 
 class _Inhibition:
-    """Answers whether an alert is inhibited by one of those that are firing."""
+    """Answers whether an alert is inhibited by one of those that are firing.
+
+    A hint inhibits hints alone.
+    """
 
     def __init__(self, alerts: Iterable[Alert]) -> None:
-        self._targets: dict[tuple[RunKey, int], set[str]] = defaultdict(set)
+        self._targets: dict[tuple[RunKey, int], dict[str, int]] = defaultdict(dict)
         self._roots: set[str] = set()
         for alert in alerts:
             if alert.state is not AlertState.FIRING or alert.shadow:
@@ -309,16 +312,22 @@ class _Inhibition:
             if alert.detector == UNREACHABLE:
                 self._roots.add(alert.slot.run.root)
             elif alert.detector in SILENCES:
-                key = (alert.slot.run, alert.slot.attempt)
-                self._targets[key] |= SILENCES[alert.detector]
+                quiet, loud = self._targets[_try(alert)], loudness(alert.severity)
+                for name in SILENCES[alert.detector]:
+                    quiet[name] = max(loud, quiet.get(name, loud))
 
     def __call__(self, alert: Alert) -> bool:
         if alert.detector in (UNREACHABLE, REFUSED):
             return False  # of the watcher itself
-        slot = alert.slot
-        return slot.run.root in self._roots or alert.detector in self._targets.get(
-            (slot.run, slot.attempt), ()
-        )
+        if alert.slot.run.root in self._roots:
+            return True
+        by = self._targets.get(_try(alert), {}).get(alert.detector)
+        hint = loudness(Severity.INFO)
+        return by is not None and (by > hint or loudness(alert.severity) == hint)
+
+
+def _try(alert: Alert) -> tuple[RunKey, int]:
+    return alert.slot.run, alert.slot.attempt
 
 
 def _add_firing(

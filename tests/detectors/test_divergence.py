@@ -282,14 +282,33 @@ def test_the_best_to_go_back_to_is_a_point_of_the_curve_and_stays_it_however_lon
         assert f"near step {lowest + 1} " in found.reason, n
 
 
-@pytest.mark.parametrize(("follows", "severity"), [(0.0, Severity.INFO), (0.4, Severity.CRITICAL)])
-def test_a_loss_that_another_term_lifts_is_a_hint_where_validation_stays(follows, severity):
-    epochs = np.arange(12)
-    value = np.concatenate((0.11 * 0.6 ** epochs[:5], 0.7 * noise(7, 0.005, 1)))
-    val = 0.05 * 0.7 ** np.minimum(epochs, 4) + follows * (epochs > 4)
-    found = say(detect, RULE, value=value, val=val)
-    assert (found.status, found.severity) == (Status.BREACH, severity)
-    assert ("validation did not follow" in found.reason) is (severity is Severity.INFO)
+@pytest.mark.parametrize(
+    ("level", "follows", "severity"),
+    [
+        (0.4, 0.0, Severity.INFO),
+        (3.0, 0.0, Severity.WARNING),
+        (0.4, 0.2, Severity.WARNING),
+        (3.0, 0.2, Severity.CRITICAL),
+    ],
+)
+@pytest.mark.parametrize("seed", range(5))
+def test_a_loss_that_another_term_lifts_is_less_loud_where_validation_stays(
+    level, follows, severity, seed
+):
+    epochs = np.arange(40)
+    fell = 0.1 + 0.9 * 0.7**epochs
+    value = np.where(epochs < 25, fell, level) * noise(40, 0.02, seed)
+    val = (fell + follows * (epochs >= 25)) * noise(40, 0.03, seed + 10)
+    said = [v for v in looks(detect, RULE, value=value, val=val).values() if v.severity]
+    assert {v.severity for v in said[2:]} == {severity}
+    assert ("validation did not follow" in said[-1].reason) is (follows == 0)
+
+
+@pytest.mark.parametrize("metric", [0.0, 0.1])
+def test_a_metric_that_never_moved_is_no_comfort(metric):
+    value = np.array([3.0, 2, 1, 0.5, 0.4, 0.35, 0.3, 2, 9, 40, 90, 200])
+    found = say(detect, RULE, value=value, metric=np.full(12, metric))
+    assert found.severity is Severity.CRITICAL
 
 
 def test_a_loss_whose_weight_grows_is_another_loss_until_it_is_above_where_it_began():

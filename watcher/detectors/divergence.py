@@ -35,7 +35,8 @@ AGREED = 0.5  # of the factor, where validation rose as well, or all that was le
 BACK, NEAR = 8, 0.1  # points that are so near to its start: what was learned is lost
 GAINS = 3  # evaluations of a metric, each better than all before, which excuse a rise ...
 HEAVIER = 1.02  # times a weight at the best: since then the loss is another one
-AS_MANY, LEAST_AFTER = 3, 2  # evaluations before a rise, and after it, that are no worse
+KNOWN, AS_MANY, LEAST_AFTER = 6, 3, 2  # evaluations before a rise, of a level, and after it
+FELL, LITTLE = 4.0, 0.05  # noises that validation fell by; a part of that fall, or of its level
 EXCUSED = 3.0  # ... to less than so many times the best
 CLEAN = 0.05  # of a rise: the most that so short a curve may have stepped up before it
 HALF, MOST = 0.5, 0.5  # of the rise, and of the run: since there it has been up
@@ -360,9 +361,10 @@ def _finding(
     also = f"; validation was lowest, {best_value:.4g}, at step {best}" if of_val else ""
     now = float(smooth[-1])
     factor = f", {times(now / base)} times as high" if base > 0 else ""
-    severity = Severity.CRITICAL if now > float(value[0]) else Severity.WARNING
-    if _validation_stays(inputs, onset):
-        severity = Severity.INFO
+    blown = now > float(value[0])
+    severity = Severity.CRITICAL if blown else Severity.WARNING
+    if _validation_stays(inputs, onset):  # so far: it may be of averaged weights
+        severity = Severity.WARNING if blown else Severity.INFO
         also += "; validation did not follow: is the loss another one since?"
     return Verdict(
         Status.BREACH,
@@ -378,19 +380,31 @@ def _finding(
 
 
 def _validation_stays(inputs: Inputs, since: int) -> bool:
-    """Whether all that is known of validation is, since then, where it was shortly before.
+    """Whether all that is known of validation had got better, and is now as good as it was then.
 
     A stage that adds a term to the loss, or makes the data harder, lifts the loss of training.
     """
     val, metric = inputs.get("val"), metric_of(inputs)
     known = [val.finite_curve] if val is not None else []
     known += [(metric[0], -metric[1])] if metric is not None else []
-    for step, value in known:
-        at = int(np.searchsorted(step, since, side="right"))
-        before, after = value[max(0, at - AS_MANY) : at], value[at:]
-        if len(before) < AS_MANY or len(after) < LEAST_AFTER or after.max() > before.max():
-            return False
-    return bool(known)
+    return bool(known) and all(_stays(*curve, since) for curve in known)
+
+
+def _stays(step: Ints, value: Floats, since: int) -> bool:
+    """Whether a curve that is to fall had done so surely, and since then has not risen by more
+    than its noise.
+    """
+    at = int(np.searchsorted(step, since, side="right"))
+    before, after = value[:at], value[at:]
+    if len(before) < KNOWN or len(after) < LEAST_AFTER:
+        return False
+    noise = spread(before)
+    best = median(before[-AS_MANY:])
+    gained = median(before[:AS_MANY]) - best
+    worse = max(USUAL * noise, LITTLE * gained)
+    return gained > FELL * max(noise, LITTLE * abs(best)) and (
+        median(after[-AS_MANY:]) <= best + worse / math.sqrt(AS_MANY)
+    )
 
 
 def _best_until(window: Window, step: int) -> tuple[int, float] | None:
