@@ -40,7 +40,7 @@ losses/entropy Policy/Entropy train/clip_fraction train/clip_range rollout/ep_le
 loss_scale loss-scale loss_weight lossless trainable_params num_params best_val_loss max_loss
 gradients/layer1 grad_2.0_norm/layer1.weight parameter_mean/encoder.weight weights/conv1
 gradient_norm/encoder.weight activation/D/mean time data_time eta_seconds eval/runtime
-eval/samples_per_second eval/teacher_accuracy val_acc_teacher
+eval/samples_per_second
 train/total_flos rewards/chosen train/reward_std memory/allocated Average
 progression/batch_size global_step momentum std_dev
 """

@@ -238,25 +238,38 @@ def test_dead_letters_are_kept_shown_and_can_be_revived(store: Store) -> None:
 
 
 def test_what_is_revived_is_told_once_a_group_as_it_is_by_now(store: Store) -> None:
-    stays, ended, told = an_alert("Stays"), an_alert("Ended"), an_alert("Told")
-    over, end = closed(ended), closed(told)
+    stays, ended = an_alert("Stays"), an_alert("Ended")
+    again = an_alert("Ended", onset=900)  # the same rule of the same run, once more
     given_up = (
-        a_notice(stays, ended, told, id="1"),
-        a_notice(over, id="2", reason=RESOLVED),
-        a_notice(an_alert("Told", run="b"), id="3", group_key="b"),
+        a_notice(stays, ended, id="1"),
+        a_notice(closed(ended), id="2", reason=RESOLVED),
+        a_notice(again, id="3"),
+        a_notice(an_alert("Over", run="b"), id="4", group_key="b"),
     )
-    later = replace(stays, severity=Severity.CRITICAL, value=9.0)
-    gone = closed(an_alert("Told", run="b"))
-    store.commit(changes(later, over, end, notices=given_up))
-    store.commit(changes(gone))
+    later = replace(stays, severity=Severity.WARNING, value=9.0)
+    over = closed(an_alert("Over", run="b"))
+    store.commit(changes(later, closed(ended), again, notices=given_up))
+    store.commit(changes(over))
     for notice in given_up:
         store.mark_dead(notice, "the token was revoked", NOW)
-    assert store.revive("slack", NOW + 5) == 1
-    (owed,) = store.due("slack", NOW + 5)
-    assert owed.notice.reason == FIRST
-    assert sorted(owed.notice.alerts, key=lambda a: a.alert) == [over, later]
+    assert store.revive("slack", NOW + 5) == 2
+    first, second = (owed.notice for owed in store.due("slack", NOW + 5))
+    assert (first.id, first.reason, first.alerts) == ("1", FIRST, (later, again))
+    assert (second.id, second.alerts) == ("4", (over,))
     assert store.list_dead() == []
     assert store.revive("slack", NOW + 6) == 0
+
+
+def test_what_may_have_arrived_is_revived_as_it_was_to_be_looked_up(store: Store) -> None:
+    one, two = a_notice(id="1"), a_notice(closed(an_alert()), id="2", reason=RESOLVED)
+    store.commit(changes(notices=(one, two)))
+    store.claim("1")
+    store.mark_failed(one, "no answer", next_attempt_at=NOW, paused_until=NOW, doubtful=True)
+    for notice in (one, two):
+        store.mark_dead(notice, "the token was revoked", NOW)
+    assert store.revive("slack", NOW + 5) == 2
+    (owed,) = store.due("slack", NOW + 5)
+    assert (owed.notice.id, owed.doubtful, owed.notice.alerts) == ("1", True, one.alerts)
 
 
 def test_silences_can_be_expired_once(store: Store) -> None:

@@ -64,6 +64,7 @@ def ready(config: Config, config_path: Path | None = None) -> Iterator[Service]:
         engine = _engine(config, config_path, store, clock)
         for name in store.give_up_others(config.receivers, clock.now()):
             log.warning("notices given up, no such receiver in the config receiver=%s", name)
+        store.begin(clock.now())
         yield Service(config, config_path, engine, store, clock, Random())
 
 

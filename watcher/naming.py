@@ -91,7 +91,7 @@ TABLE: tuple[Row, ...] = (
     ),
     _row(
         r"^((kld?|vae|elbo) )?(loss )?beta$"
-        r"|\bkld? (loss )?(weights?|coeff?\w*|scale|anneal\w*|factor)\b",
+        r"|\bkld? (loss )?(weights?|coeff?\w*|scale|anneal\w*|factor)$",
         *(Role.LOSS_WEIGHT, None, HIGHER),
     ),
     _row(
@@ -102,7 +102,6 @@ TABLE: tuple[Row, ...] = (
     _row(r"loss(es)? (diff\w*|delta|mask|time|threshold)\b|\b(min|max) \w*loss"),
     _row(r"\b(best|lowest|minimum|std|num|scaler?|n) (\w+ )?\w*loss"),
     _row(r"\blr (scale|mult\w*|factor)\b"),
-    _row(r"^(?!.*loss).*\b(teacher(?! forc)|oracle|majority)\b"),  # of somebody else, and the same
     _row(r"\b(lrs?|learning ?rates?)\b(?!.*loss)", Role.LEARNING_RATE, Role.LEARNING_RATE, HIGHER),
     _row(
         r"^(trainer |progress |current |cur |time )*epochs?( num| number| idx| index)?$",

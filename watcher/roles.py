@@ -32,7 +32,6 @@ _ONE_LETTER = re.compile(r"\b(net ?)?(?P<side>[gd])(loss)?\b")
 _NAMED_GAN = re.compile(rf"\b({ADVERSARIAL})\b")
 _RL_REWARD = re.compile(
     r"\bep rew|\bcumulative reward\b|\bepisod\w* (rew|return)|^(mean )?reward$"
-    r"|^rollouts? "
 )
 _POLICY = re.compile(r"\b(policy|actor|pg)\b")
 _CRITIC = re.compile(r"\b(value|critic|vf|qf?\d?)\b")

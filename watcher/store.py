@@ -139,7 +139,8 @@ class Store(Database):
             for (receiver, fingerprint), heard in changes.heard.items():
                 _write_heard(db, receiver, fingerprint, heard)
             db.executemany(
-                "INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO runs (run, state, attempt, first_seen, last_seen, judged,"
+                " outcome) VALUES (?, ?, ?, ?, ?, ?, ?)",
                 [
                     (
                         as_key(asdict(r.run)),
@@ -329,33 +330,57 @@ class Store(Database):
     def revive(self, receiver: str, now: WallTime) -> int:
         """Queue a receiver's dead letters again, say after its token was renewed; return how many.
 
-        What one group is owed becomes one notice, with its alerts as they are by now. Those that
-        closed meanwhile, and whose end was not given up, are left out: that was told.
+        What one group is owed becomes one notice, with its alerts as they are by now.
         """
-        sql = "SELECT * FROM notices WHERE receiver = ? AND state = 'dead' ORDER BY seq"
-        groups: dict[tuple[str, str], list[Notice]] = defaultdict(list)
         with self._transaction() as db:
-            for notice in self._read(sql, (receiver,), load_notice):
-                groups[notice.group_key, notice.note].append(notice)
-            again = [
-                owed for notices in groups.values() if (owed := self._still_owed(notices, now))
-            ]
-            settled = [(notice.id,) for notices in groups.values() for notice in notices]
-            db.executemany("DELETE FROM notices WHERE id = ?", settled)
-            _queue(db, again)
             db.execute("DELETE FROM receivers WHERE name = ?", (receiver,))
-        return len(again)
+            self._merge(db, receiver, "dead")
+            return db.execute(
+                "UPDATE notices SET state = 'queued', next_attempt_at = ?, settled_at = NULL,"
+                " queued_at = ? WHERE receiver = ? AND state = 'dead'",
+                (now, now, receiver),
+            ).rowcount
 
-    def _still_owed(self, notices: list[Notice], now: WallTime) -> Notice | None:
-        given_up = {alert.fingerprint: alert for notice in notices for alert in notice.alerts}
-        known = [(was, self._as_it_is(was)) for was in given_up.values()]
-        alerts = tuple(alert for was, alert in known if alert.open or not was.open)
-        first, last = notices[0], notices[-1]
-        reason = (first if any(alert.open for alert in alerts) else last).reason
-        again = replace(
-            first, alerts=alerts, reason=reason, queued_at=now, next_attempt_at=now, attempts=0
+    def merge(self, receiver: str) -> None:
+        """Make one notice a group of what waits for a receiver, with its alerts as they are by
+        now: whoever mends it is not to hear of all that came and went meanwhile, one by one.
+        """
+        with self._transaction() as db:
+            self._merge(db, receiver, "queued")
+
+    def begin(self, now: WallTime) -> None:
+        """Let every receiver be tried at once: with a service that starts, something may have been
+        mended. Those that failed are owed one notice a group.
+        """
+        with self._transaction() as db:
+            for row in db.execute("SELECT name FROM receivers WHERE failures > 0").fetchall():
+                self._merge(db, row["name"], "queued")
+            db.execute("UPDATE receivers SET paused_until = 0")
+            db.execute(
+                "UPDATE notices SET next_attempt_at = ? WHERE state = 'queued'"
+                " AND next_attempt_at > ?",
+                (now, now),
+            )
+
+    def _merge(self, db: sqlite3.Connection, receiver: str, state: str) -> None:
+        """Merge notices, but for groups one of which may have arrived: that is yet to be seen."""
+        sql = (
+            "SELECT * FROM notices WHERE receiver = ? AND state = ? AND (group_key, note) NOT IN"
+            " (SELECT group_key, note FROM notices WHERE receiver = ? AND doubtful) ORDER BY seq"
         )
-        return again if alerts else None
+        groups: dict[tuple[str, str], list[Notice]] = defaultdict(list)
+        for notice in self._read(sql, (receiver, state, receiver), load_notice):
+            groups[notice.group_key, notice.note].append(notice)
+        for notices in groups.values():
+            owed = {alert.slot: alert for notice in notices for alert in notice.alerts}
+            alerts = tuple(self._as_it_is(alert) for alert in owed.values())
+            first, last = notices[0], notices[-1]
+            reason = (first if any(alert.open for alert in alerts) else last).reason
+            db.execute(
+                "UPDATE notices SET alerts = ?, reason = ? WHERE id = ?",
+                (dump_alerts(alerts), reason, first.id),
+            )
+            db.executemany("DELETE FROM notices WHERE id = ?", [(n.id,) for n in notices[1:]])
 
     def give_up_others(self, receivers: Collection[str], now: WallTime) -> list[str]:
         """Give up what is owed to receivers that are no more; return their names."""

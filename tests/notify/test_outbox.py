@@ -199,6 +199,22 @@ def test_what_somebody_has_to_mend_is_waited_for_and_then_sent_once(
     assert len(fake.messages) == 2
 
 
+def test_what_came_and_went_while_a_token_was_revoked_is_told_once_when_it_is_mended(
+    desk: Desk, fake: FakeSlack, bot: Slack
+) -> None:
+    locked_out = replace(bot, token="xoxb-revoked")
+    for i in range(40):
+        flap = an_alert(onset=i)
+        desk.queue(a_notice(flap, id=f"on{i}"))
+        desk.serve_for(20, locked_out)
+        desk.queue(a_notice(closed(flap), id=f"off{i}", reason="resolved"))
+        desk.serve_for(20, locked_out)
+    desk.store.begin(desk.clock.now())  # a new token takes a restart
+    desk.serve(bot)
+    assert (len(fake.messages), desk.owed()) == (1, 0)
+    assert "Resolved" in str(fake.messages[0])
+
+
 def test_what_cannot_be_sent_for_days_is_given_up(desk: Desk) -> None:
     down = [SendError("down", retryable=True) for _ in range(3)]
     notifier = Recorder(failures=down)

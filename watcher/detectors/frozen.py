@@ -93,7 +93,7 @@ def detect(inputs: Inputs, params: Frozen, now: WallTime) -> Verdict:
         reason=f"each {what} since step {int(step[since])} gives exactly {level:.6g}: {why}",
         onset=int(step[since]),
         value=level,
-        severity=Severity.WARNING if sure else Severity.INFO,
+        severity=Severity.WARNING if sure and not high else Severity.INFO,
         advice="frozen",
     )
 

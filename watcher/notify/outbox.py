@@ -95,6 +95,9 @@ class Queue(Protocol):
     ) -> None:
         """Give it up, and queue another one instead."""
 
+    def merge(self, receiver: str) -> None:
+        """Make one notice a group of what waits, as it is by now."""
+
     def failures(self, receiver: str) -> int:
         """Count the failures in a row."""
 
@@ -281,6 +284,8 @@ def _put_back(
         paused_until=now + pause,
         doubtful=error.ambiguous,
     )
+    if error.setup:  # that may last
+        queue.merge(notice.receiver)
 
 
 def _delay(tries: int, random: Random) -> float:
