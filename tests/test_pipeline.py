@@ -260,6 +260,26 @@ def test_a_removed_run_is_gone_and_its_alerts_are_ended():
     assert [run.state for run in state.runs.values()] == [RunState.GONE]
 
 
+@pytest.mark.parametrize("gone", [("run",), ("run/eval",), ("run", "run/eval")])
+def test_a_directory_that_is_back_is_as_it_was(gone):
+    """What it brings again is neither added to what was held nor told again."""
+    rules = (rule(), replace(rule("quiet"), params=Quiet(1e9)))
+    state, plan = State(), Plan(rules)
+    curves = {"run": batch({"loss": HIGH}, run="run", fresh=True),
+              "run/eval": batch({"loss": CALM}, run="run/eval", fresh=True)}  # fmt: skip
+    tick(state, Poll(tuple(curves.values())), plan, at(9))
+    (run,) = state.runs.values()
+    before = {tag: (window.count, window.extremes) for tag, window in run.windows.items()}
+    away = tuple(batch({"loss": []}, run=name, gone=True) for name in gone)
+    tick(state, Poll(away), plan, at(10))
+    back = tick(state, Poll(tuple(curves[name] for name in gone)), plan, at(11))
+    assert back.transitions == ()
+    assert {t: (w.count, w.extremes) for t, w in run.windows.items()} == before
+    more = tuple(batch({"loss": [9.0]}, first=10, run=name) for name in curves)
+    tick(state, Poll(more), plan, at(12))
+    assert {alert.alert for alert in run.firing} == {"High"}
+
+
 def test_a_run_that_goes_on_after_a_sign_of_the_end_is_as_any_other():
     state, sign = State(), Signs("DONE", last=True)
     tick(state, Poll((batch({"loss": CALM}, fresh=True, signs=sign),)), PLAN, at(9))

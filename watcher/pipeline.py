@@ -313,7 +313,7 @@ def _vanished(
             continue
         key = state.places.pop(batch.run)[0]
         run = state.runs[key]
-        run.members.pop(batch.run.run, None)
+        run.leave(batch.run.run)
         if not run.members:
             said += judging.vanish(run, now)
             changed[key] = run

@@ -315,6 +315,17 @@ class Watched:
         self.bounds.clear()
         self.plan_version = -1
 
+    def leave(self, directory: str) -> None:
+        """Drop what a directory that is gone had brought: if it is back, it brings all of it
+        again. What was judged stays judged.
+        """
+        member = self.members.pop(directory, None)
+        for tag in member.tags if member is not None else ():
+            self.points -= self.counts.pop(tag, 0)
+            self.windows.pop(tag, None)
+        self.bounds.clear()
+        self.plan_version = -1
+
     def _supersede(self, step: int, now: WallTime) -> list[Transition]:
         """Close what was found at steps that a resume took back."""
         taken = [a for a in self.alerts.values() if a.open and (a.onset_step or 0) >= step]
