@@ -254,7 +254,7 @@ def test_what_is_revived_is_told_once_a_group_as_it_is_by_now(store: Store) -> N
         store.mark_dead(notice, "the token was revoked", NOW)
     assert store.revive("slack", NOW + 5) == 2
     first, second = (owed.notice for owed in store.due("slack", NOW + 5))
-    assert (first.id, first.reason, first.alerts) == ("1", FIRST, (later, again))
+    assert (first.id, first.reason, first.alerts) == ("1", FIRST, (again, later))
     assert (second.id, second.alerts) == ("4", (over,))
     assert store.list_dead() == []
     assert store.revive("slack", NOW + 6) == 0

@@ -414,7 +414,7 @@ def _notices(
         told = {alert.fingerprint: alert for _, alert in group.news}
         if REPEAT in reasons:  # one reminder of all that is still wrong with the run
             told.update((a.fingerprint, a) for a in group.firing)
-        alerts = tuple(sorted(told.values(), key=_loudest_first))
+        alerts = tuple(sorted(told.values(), key=loudest_first))
         rounds = [_firing(heard.get((group.receiver, a.fingerprint))) for a in alerts]
         seed = [
             [a.fingerprint, a.state, a.severity, a.fired_at, h.repeats if h else None]
@@ -460,14 +460,15 @@ def _digested(notices: Iterable[Notice], storm: int, now: WallTime) -> tuple[Not
             out += owed
             continue
         merged = _digest([receiver, sorted(notice.id for notice in owed)])
-        alerts = sorted((a for notice in owed for a in notice.alerts), key=_loudest_first)
+        alerts = sorted((a for notice in owed for a in notice.alerts), key=loudest_first)
         reason = f"storm: {len(owed)} messages in one"
         key = json.dumps([receiver, "storm", merged])
         out.append(Notice(merged, receiver, key, tuple(alerts), reason, now))
     return tuple(replace(notice, next_attempt_at=now) for notice in out)
 
 
-def _loudest_first(alert: Alert) -> tuple[bool, int, str, str, str]:
+def loudest_first(alert: Alert) -> tuple[bool, int, str, str, str]:
+    """Sort what fires before what is over, and the loudest first."""
     run = alert.slot.run.run
     return not alert.open, -loudness(alert.severity), run, alert.alert, alert.fingerprint
 

@@ -45,7 +45,7 @@ from watcher.records import (
     load_silence,
     printable,
 )
-from watcher.routing import Deed, Heard, HeardKey, Silence
+from watcher.routing import Deed, Heard, HeardKey, Silence, loudest_first
 
 __all__ = [
     "DATABASE",
@@ -373,7 +373,7 @@ class Store(Database):
             groups[notice.group_key, notice.note].append(notice)
         for notices in groups.values():
             owed = {alert.slot: alert for notice in notices for alert in notice.alerts}
-            alerts = tuple(self._as_it_is(alert) for alert in owed.values())
+            alerts = tuple(sorted(map(self._as_it_is, owed.values()), key=loudest_first))
             first, last = notices[0], notices[-1]
             reason = (first if any(alert.open for alert in alerts) else last).reason
             db.execute(

@@ -291,7 +291,7 @@ def test_no_alert_waits_for_a_chart_and_a_late_chart_undoes_no_edit(
     assert sent_before == [3, 3]
     first = fake.messages[0]["blocks"]
     headers = [b["text"]["text"] for b in first if b["type"] == "header"]
-    assert headers == ["✅ Resolved: A", "🔴 Critical: B"]
+    assert headers == ["🔴 Critical: B", "✅ Resolved: A"]
     assert any(b["type"] == "image" for b in first)
 
 
@@ -426,3 +426,16 @@ def test_the_first_message_shows_what_fires_again_from_a_later_step_on(
     desk.queue(a_notice(closed(again), id="4", reason="resolved"))
     desk.serve_for(60, bot)
     assert header().startswith("✅ Resolved")
+
+
+def test_a_digest_is_not_called_over_while_one_of_it_fires(
+    desk: Desk, fake: FakeSlack, bot: Slack
+) -> None:
+    alerts = [an_alert(run=f"r{n:02}") for n in range(15)]
+    desk.queue(a_notice(*alerts, id="1"))
+    desk.serve(bot)
+    desk.queue(a_notice(closed(alerts[0]), id="2", reason="resolved"))
+    desk.serve(bot)
+    first = fake.messages[0]["blocks"]
+    assert first[0]["text"]["text"] == "🔴 15 alerts in 15 runs, 14 of them still firing"
+    assert "✅" in str(first[1:])

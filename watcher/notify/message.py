@@ -164,9 +164,11 @@ def runbook(alert: Alert) -> str:
 
 
 def count(alerts: Sequence[Alert]) -> str:
-    """Say how many alerts there are, and of how many runs."""
+    """Say how many alerts there are, of how many runs, and how many still fire, if not all."""
     runs = len({alert.slot.run for alert in alerts})
-    return f"{len(alerts)} alerts in {runs} run{'s' if runs > 1 else ''}"
+    fire = sum(alert.open for alert in alerts)
+    still = f", {fire} of them still firing" if 0 < fire < len(alerts) else ""
+    return f"{len(alerts)} alerts in {runs} run{'s' if runs > 1 else ''}{still}"
 
 
 def rfc3339(at: float) -> str:

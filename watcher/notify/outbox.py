@@ -21,6 +21,7 @@ from watcher.errors import StoreError
 from watcher.model import Alert, Notice, WallTime
 from watcher.notify.base import Attaches, Busy, Finds, Notifier, Receipt, SendError
 from watcher.notify.message import MOST_ALERTS
+from watcher.routing import loudest_first
 
 FIRST_DELAY = 2.0  # seconds before the second try; doubled with every further one
 LONGEST_DELAY = 300.0
@@ -202,14 +203,16 @@ def _bugs_put_off(notice: Notice) -> Iterator[None]:
 
 
 def _merged(shown: tuple[Alert, ...], news: tuple[Alert, ...]) -> tuple[Alert, ...]:
-    """Return what the first message should show: its own alerts, as they are now.
+    """Return what the first message should show: its own alerts, as they are now, the loudest of
+    those that fire first: what is on top speaks for all.
 
     One that fires again, from a later step on, takes the place of the one that was over.
     """
     if not shown:
         return news
     now = {alert.slot: alert for alert in sorted(news, key=lambda alert: alert.open)}
-    return tuple({alert.slot: now.get(alert.slot, alert) for alert in shown}.values())
+    merged = {alert.slot: now.get(alert.slot, alert) for alert in shown}
+    return tuple(sorted(merged.values(), key=loudest_first))
 
 
 def _look_up(item: Owed, notifier: Notifier) -> Receipt | None:
