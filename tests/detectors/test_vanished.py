@@ -79,3 +79,16 @@ def test_a_discriminator_that_had_won_from_the_first_is_measured_by_its_opponent
         assert "beside its opponent's 9 since" in found.reason
     del windows["opponent"]
     assert detect(Inputs(windows, RunFacts(adversarial=True)), ADVERSARY, 0.0).status is Status.OK
+
+
+def test_the_onset_is_where_it_went_and_stays_it_when_a_point_stands_out():
+    value = np.where(np.arange(300) < 140, 0.7, 0.001)
+    value[[160, 250]] = 0.2
+    windows = {"value": window_of(value[:200])}
+    found = detect(Inputs(windows, RunFacts(adversarial=True)), ADVERSARY, 0.0)
+    assert found.status is Status.BREACH
+    assert 141 <= found.onset <= 162
+    for n in (250, 290, 300):
+        windows = {"value": window_of(value[:n])}
+        found = detect(Inputs(windows, RunFacts(adversarial=True)), ADVERSARY, 0.0)
+        assert found.onset >= 141, n

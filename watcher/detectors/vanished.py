@@ -13,6 +13,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from watcher.detectors import Inputs, at_least, detector
 from watcher.detectors._noise import median
@@ -75,7 +76,7 @@ def detect(inputs: Inputs, params: Vanished, now: WallTime) -> Verdict:
         began = float(value[0])
         most = params.part * NOTHING * began
     if params.part > 0:
-        since = min(len(value) - len(last), after_last(value > most))
+        since = _since(value <= most, len(last))
         left, unfit = median(last), began <= 0
     else:
         left, since = float(last.max()), after_last(value > 0)
@@ -107,7 +108,7 @@ def _outplayed(step: Ints, value: Floats, opponent: Window | None, params: Vanis
     most = params.against * level
     if not (level > 0 and value[-1] <= most and median(lately) <= most):
         return OK
-    since = int(step[min(len(value) - len(lately), after_last(value > most))])
+    since = int(step[_since(value <= most, len(lately))])
     return Verdict(
         Status.BREACH,
         reason=f"the loss has been {median(lately):.2g} beside its opponent's {level:.3g}"
@@ -117,6 +118,13 @@ def _outplayed(step: Ints, value: Floats, opponent: Window | None, params: Vanis
         severity=Severity.INFO,
         advice="vanished_opponent",
     )
+
+
+def _since(gone: npt.NDArray[np.bool_], last: int) -> int:
+    """Return where it began to be gone: for good, or for most of the last so many points."""
+    for_good = after_last(~gone)
+    begin = len(gone) - last
+    return for_good if for_good <= begin else begin + int(np.argmax(gone[begin:]))
 
 
 def _sudden(before: Floats) -> bool:
