@@ -450,5 +450,9 @@ def test_a_config_with_errors_keeps_nobody_from_looking_and_silencing(tmp_path: 
     assert "config.toml:2:1: log_level" in added.stderr
     assert "run=a/*" in cli("silence", "list", "-c", config).stdout
     assert "NOT RUNNING" in cli("status", "-c", config).stdout
+    config.write_text('state_dir = "state"\npoll_interval = 5 s\n')
+    added = cli("silence", "add", "alert=Theirs", "--for", "2h", "-c", config)
+    assert (added.returncode, added.stderr.count("\n")) == (0, 1)
+    assert "config.toml:2:19: not TOML" in added.stderr
     config.write_text('state_dir = 3\n[[roots]]\npath = "logs"\n')
     one_line(cli("status", "-c", config), 1, "config.toml:1:1: state_dir")

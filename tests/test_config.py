@@ -370,3 +370,29 @@ def test_a_timeout_in_which_a_receiver_would_look_hung_is_refused(tmp_path: Path
     said = "\n".join(map(str, caught.value.problems))
     assert "timeout" in said
     assert "60" in said
+
+
+def test_a_nested_route_has_of_its_parent_what_it_does_not_say(tmp_path: Path) -> None:
+    text = """
+roots = [{path = "."}]
+receivers = {a = {type = "console"}, b = {type = "console"}}
+[route]
+receiver = "a"
+group_by = ["team"]
+group_interval = "30s"
+repeat_interval = "2h"
+min_severity = "warning"
+[[route.routes]]
+match = {severity = "critical"}
+group_interval = "1m"
+[[route.routes.routes]]
+match = {team = "x"}
+receiver = "b"
+"""
+    config = parse_config(text, tmp_path / "c.toml")
+    (nested,) = config.routes[0].routes
+    (deeper,) = nested.routes
+    said = (nested.receiver, nested.group_by, nested.group_interval, nested.repeat_interval)
+    assert said == ("a", ("team",), 60.0, 7200.0)
+    assert (deeper.receiver, deeper.group_by, deeper.group_interval) == ("b", ("team",), 60.0)
+    assert deeper.min_severity is Severity.INFO

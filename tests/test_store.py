@@ -272,6 +272,15 @@ def test_what_may_have_arrived_is_revived_as_it_was_to_be_looked_up(store: Store
     assert (owed.notice.id, owed.doubtful, owed.notice.alerts) == ("1", True, one.alerts)
 
 
+def test_a_command_does_not_migrate_the_state_under_an_older_service(tmp_path: Path) -> None:
+    older = MIGRATIONS[:-1]
+    with Store.open(tmp_path, migrations=older):
+        for how in ({"make": False}, {"read_only": True}):
+            with pytest.raises(StoreError, match="start the service once"):
+                Store.open(tmp_path, **how)  # type: ignore[arg-type]
+        Store.open(tmp_path, migrations=older, make=False).close()
+
+
 def test_silences_can_be_expired_once(store: Store) -> None:
     store.add_silence(Silence("s", {}, NOW, NOW + 60))
     assert store.expire_silence("s", NOW + 1)

@@ -46,6 +46,9 @@ from watcher.rules import packs_dir, read_packs
 from watcher.runs import label_names, template_labels
 from watcher.source.listing import DONE_MARKERS
 
+# what a nested route has of its parent where it says nothing, as in Alertmanager
+_INHERITED = ("group_by", "group_wait", "group_interval", "repeat_interval")
+_STATE_DIR = re.compile(r"""^\s*state_dir\s*=\s*("[^"\n]*"|'[^'\n]*')""", re.MULTILINE)
 SHIPPED = "shipped"  # among packs: those that come with the program
 _SECRET_WORDS = ("token", "bot_token", "secret", "password", "api_key")
 # what jobs and threads are made for when the service starts: of these a change waits for a restart
@@ -294,11 +297,14 @@ def load_config(path: Path) -> Config:
 
 
 def readable_config(path: Path) -> tuple[Config, list[Problem]]:
-    """Return a config as far as it can be made out, and what is wrong with it.
+    """Return a config as far as it can be made out, its state_dir at least, and what is wrong.
 
     InvalidInput if nothing can be. It is enough to look at what a service left, or is doing.
     """
-    config, problems = _parsed(_text_of(path), path)
+    text = _text_of(path)
+    config, problems = _parsed(text, path)
+    if config is None and (said := _STATE_DIR.search(text)) is not None:
+        config, _ = _parsed(f'{said.group()}\n[[roots]]\npath = "."\n', path)
     if config is None:
         raise InvalidInput(problems)
     return config, problems
@@ -515,7 +521,7 @@ class _Maker:
         if text.match:
             message = "match: the first route takes everything; match in [[route.routes]]"
             self._say(("route", "match"), message)
-        top = self._route(text, ("route",), "", receivers, intervals)
+        top = self._route(text, ("route",), None, receivers, intervals)
         granted = (granted_route(top, team) for team in teams.values() if team.receivers)
         return (*granted, top)
 
@@ -523,16 +529,19 @@ class _Maker:
         self,
         text: RouteText,
         where: Where,
-        parent: str,
+        parent: Route | None,
         receivers: Mapping[str, Receiver],
         intervals: Intervals,
     ) -> Route:
-        receiver = text.receiver or parent
+        if parent is not None:  # what it does not say is as its parent has it
+            unsaid = [key for key in _INHERITED if key not in text.model_fields_set]
+            text = text.model_copy(update={key: getattr(parent, key) for key in unsaid})
+        receiver = text.receiver or (parent.receiver if parent else "")
         if not receiver:
             self._say(where, 'missing key "receiver"')
         elif text.receiver and receiver not in receivers:
             self._unknown((*where, "receiver"), receiver, receivers)
-        return Route(
+        made = Route(
             receiver=receiver,
             match=text.match,
             group_by=text.group_by,
@@ -540,10 +549,6 @@ class _Maker:
             group_interval=text.group_interval,
             repeat_interval=text.repeat_interval,
             min_severity=text.min_severity,
-            routes=tuple(
-                self._route(one, (*where, "routes", i), receiver, receivers, intervals)
-                for i, one in enumerate(text.routes)
-            ),
             go_on=text.go_on,
             hours=Hours(
                 self._named(text.mute_time_intervals, (*where, "mute_time_intervals"), intervals),
@@ -552,6 +557,11 @@ class _Maker:
                 ),
             ),
         )
+        nested = tuple(
+            self._route(one, (*where, "routes", i), made, receivers, intervals)
+            for i, one in enumerate(text.routes)
+        )
+        return dataclasses.replace(made, routes=nested)
 
     def _named(
         self, names: Sequence[str], where: Where, intervals: Intervals

@@ -90,7 +90,8 @@ class Database:
         """Open ``state_dir/watcher.db``, made and migrated as needed; ":memory:" keeps nothing.
 
         StoreError if it cannot be used: no rights, full, damaged, or of a newer version; and if
-        it is not there, where it is not to be made (``make``), or only to be read.
+        it is not there or of an older version, where it is not to be made (``make``), or only to
+        be read.
         """
         name = ":memory:" if state_dir == ":memory:" else str(Path(state_dir) / DATABASE)
         with _told(name):
@@ -100,7 +101,7 @@ class Database:
                 raise StoreError(f"{name}: no state yet; start the service, or name its state_dir")
             with ExitStack() as undo:
                 store = cls(undo.enter_context(closing(_connect(name, read_only))), name)
-                store._prepare(migrations, read_only)
+                store._prepare(migrations, read_only, make)
                 store._inode = _inode(name)
                 undo.pop_all()
         return store
@@ -125,19 +126,19 @@ class Database:
         """Close."""
         self.close()
 
-    def _prepare(self, migrations: tuple[Migration, ...], read_only: bool) -> None:
+    def _prepare(self, migrations: tuple[Migration, ...], read_only: bool, make: bool) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if version > len(migrations):
             raise StoreError(
                 f"{self._name}: written by a newer watcher (state version {version}, this one "
                 f"knows {len(migrations)}); upgrade the watcher or restore the older backup"
             )
+        if (read_only or not make) and version < len(migrations):  # an older service may run on it
+            raise StoreError(
+                f"{self._name}: state version {version} is older than this watcher's "
+                f"{len(migrations)}; start the service once, it migrates the state"
+            )
         if read_only:
-            if version < len(migrations):
-                raise StoreError(
-                    f"{self._name}: state version {version} is older than this watcher's "
-                    f"{len(migrations)}; start the service once, it migrates the state"
-                )
             return
         if self._name != ":memory:":
             self._use_wal()

@@ -59,6 +59,11 @@ def writable(config: Path | None) -> Store:
 
 
 def _config(path: Path | None) -> Config:
+    return _judged_by(path)[0]
+
+
+def _judged_by(path: Path | None) -> tuple[Config, bool]:
+    """Return the service's config as far as it can be read, and whether that is all of it."""
     if path is None:
         raise WatcherError("name the service's config: -c config.toml")
     config, problems = readable_config(path)
@@ -69,14 +74,15 @@ def _config(path: Path | None) -> Config:
         _log.warning("%s%s; going on with what can be read, see watcher check", problems[0], more)
     if not config.state_dir:
         raise WatcherError(f"{path}: no state_dir, so there is no state to look at; set one")
-    return config
+    return config, not problems
 
 
 def add_silence(
     config: Path | None, matchers: Sequence[str], span: str, by: str, comment: str
 ) -> str:
     """Add a silence from now on and return a line about it. WatcherError if it is malformed."""
-    known, names = _known(_config(config))
+    judged_by, whole = _judged_by(config)
+    known, names = _known(judged_by) if whole else (frozenset(), frozenset())
     wanted: dict[str, str] = {}
     for matcher in matchers:
         name, equals, glob = matcher.partition("=")
@@ -95,7 +101,7 @@ def add_silence(
         raise WatcherError("--for: must be more than nothing")
     now, glob = SystemClock().now(), wanted.get("alert", "*")
     made = Silence(secrets.token_hex(4), wanted, now, now + seconds, by, comment)
-    with writable(config) as store:
+    with Store.open(judged_by.state_dir, make=False) as store:
         held = {alert.alert for alert in store.list_alerts()}  # of rules that are no more, too
         if names and not any(fits(one, glob) for one in names | held):
             raise WatcherError(f'no rule of the name "{glob}"{did_you_mean(glob, names)}')

@@ -19,8 +19,10 @@ _SPOILT = frozenset({"nan", "slow_learning", "frozen", "underfitting", "vanished
 def when_to_stop(run: Watched) -> str:
     """Return one sentence about the run as it is held now, "" if it might go on as it is."""
     well = {bound.slot for bound in run.bounds if bound.verdict.status is Status.OK}
-    last = [a for a in run.alerts.values() if _in_the_end(a) and a.slot not in well]
+    last = [a for a in run.alerts.values() if _in_the_end(a, run) and a.slot not in well]
     for alert in sorted(last, key=lambda a: loudness(a.severity), reverse=True):
+        if alert.detector == "divergence" and alert.severity is Severity.INFO:
+            continue  # of a loss that may be another one since
         if alert.detector in _TURNED and alert.best_step is not None:
             then = f"{alert.alert} of {subject(alert)} came after it"
             return f"should have stopped at its best, step {alert.best_step}: {then}"
@@ -37,9 +39,12 @@ def when_to_stop(run: Watched) -> str:
     return ""
 
 
-def _in_the_end(alert: Alert) -> bool:
-    """Whether it fires, or did so until the run ended."""
-    return not alert.shadow and alert.state in (AlertState.FIRING, AlertState.ENDED)
+def _in_the_end(alert: Alert, run: Watched) -> bool:
+    """Whether it fires, or did so until the run ended, and not until its rule was taken away."""
+    if alert.shadow:
+        return False
+    ended = alert.state is AlertState.ENDED and (alert.resolved_at or 0.0) >= run.seen_at
+    return ended or alert.state is AlertState.FIRING
 
 
 def _is(run: Watched, tag: str, role: Role) -> bool:

@@ -78,7 +78,8 @@ def _first(error: WatcherError) -> str:
     if not isinstance(error, InvalidInput):
         return str(error)
     more = len(error.problems) - 1
-    return f"{error.problems[0]}{f', and {more} more' if more else ''}"
+    first = str(error.problems[0]).splitlines()[0]  # an expression's has a caret below it
+    return f"{first}{f', and {more} more' if more else ''}"
 
 
 def source_options(root: Root) -> SourceOptions:

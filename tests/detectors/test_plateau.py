@@ -179,3 +179,12 @@ def test_a_rate_that_was_raised_again_puts_the_question_off_for_a_cycle_or_two()
         rate = 1e-3 * (0.55 + 0.45 * np.cos(np.pi * (at % cycle) / cycle))
         found = say(detect, RULE, value=val, train=val * 0.9, lr=rate)
         assert (found.status is Status.BREACH) is asked, cycle
+
+
+def test_a_rate_that_was_raised_once_puts_it_off_for_as_long_as_it_was_level_before():
+    val = (0.6 + 0.6 * 0.5 ** np.arange(120)) * noise(120, 0.003, 2)
+    rate = np.where(np.arange(120) < 30, 1e-3, 2e-3)
+    said = looks(detect, RULE, value=val, train=val * 0.9, lr=rate)
+    quiet = [n for n, v in said.items() if v.status is not Status.BREACH]
+    assert {n for n in range(32, 48) if n in said} <= set(quiet)
+    assert said[max(said)].status is Status.BREACH

@@ -34,7 +34,7 @@ CALM = 8  # points before the rise from which on they alone say what noise there
 AGREED = 0.5  # of the factor, where validation rose as well, or all that was learned is lost
 BACK, NEAR = 8, 0.1  # points that are so near to its start: what was learned is lost
 GAINS = 3  # evaluations of a metric, each better than all before, which excuse a rise ...
-HEAVIER = 1.02  # times a weight at the best: since then the loss is another one
+HEAVIER = 1.5  # times a weight at the best: since then the loss is another one
 KNOWN, AS_MANY, LEAST_AFTER = 6, 3, 2  # evaluations before a rise, of a level, and after it
 FELL, LITTLE = 4.0, 0.05  # noises that validation fell by; a part of that fall, or of its level
 EXCUSED = 3.0  # ... to less than so many times the best
@@ -105,7 +105,7 @@ def detect(inputs: Inputs, params: Divergence, now: WallTime) -> Verdict:
     if n < FEW and warming_up(inputs.get("lr")):
         return UNKNOWN  # it has hardly begun
     heavier = climbed(inputs.get("weight"), int(step[low]), HEAVIER)
-    if heavier and float(smooth[-1]) < abs(float(value[0])):
+    if heavier and base > 0 and float(smooth[-1]) < median(value[: max(1, min(low, 5))]):
         return UNKNOWN
     curve = _Risen(value, smooth, width, low, base, rise, level)
     part, back = _part_asked(inputs.get("lr"), int(step[low]), curve, params)

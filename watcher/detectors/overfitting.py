@@ -75,7 +75,7 @@ class Course(enum.Enum):
     UNKNOWN = enum.auto()  # not logged, or too few points
 
 
-HEAVIER = 1.02  # times a weight at the best: since then the loss is another one
+HEAVIER = 1.5  # times a weight at the best: the loss is another one, and training shows it
 CLIMBED = 1.5  # times the learning rate at the best: what rises meanwhile may come down with it
 LEARNED = 0.5  # of its first loss: training that has come down so far has begun to fit
 LUCK = 1.0  # spreads of single evaluations by which the surroundings of the best are low
@@ -127,11 +127,11 @@ def detect(inputs: Inputs, params: Overfitting, now: WallTime) -> Verdict:
     if after < 2 or (len(value) <= params.patience and not trained):
         return OK
     at_best = int(step[best])
-    warms_up = warming_up(inputs.get("lr")) and climbed(inputs["lr"], at_best, CLIMBED)
-    if warms_up or (not metric and climbed(inputs.get("weight"), at_best, HEAVIER)):
+    if warming_up(inputs.get("lr")) and climbed(inputs["lr"], at_best, CLIMBED):
         return _back(value, best, params.min_rise)
     course = _course(train, at_best) if train is not None else Course.UNKNOWN
-    if course is Course.RISES:
+    heavier = not metric and climbed(inputs.get("weight"), at_best, HEAVIER)
+    if course is Course.RISES or (heavier and course is not Course.FALLS):
         return _back(value, best, params.min_rise)
     if metric:
         drop = _drop(value, best, course, inputs["val"].extremes.high, params)

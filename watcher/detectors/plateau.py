@@ -91,7 +91,7 @@ def detect(inputs: Inputs, params: Plateau, now: WallTime) -> Verdict:
     if rest.fallen < params.fallen_least:
         stuck = train is not None and not alone and _never_moved(rest, window, train, params)
         return _finding(inputs, rest, learning=False, sure=False) if stuck else OK
-    if 0 < _restarts(inputs.get("lr"), rest.since) < CYCLES:
+    if _raised_lately(inputs.get("lr"), rest.since):
         return UNKNOWN  # a rate that was raised again puts off what it wins
     high = rest.fallen < params.stuck and (train is None or _fallen(train) < params.stuck)
     least = FAR if high else params.margin
@@ -201,13 +201,20 @@ def _finding(inputs: Inputs, rest: Rest, *, learning: bool, sure: bool) -> Verdi
     )
 
 
-def _restarts(lr: Window | None, since: int) -> int:
-    """Return how often the learning rate was raised again since a step."""
+def _raised_lately(lr: Window | None, since: int) -> bool:
+    """Whether the learning rate was raised again since a step, for the first or second time, and
+    less has passed since the last time than before it.
+    """
     if lr is None or len(lr) < 2:
-        return 0
+        return False
     step, value = finite(lr)
-    rate = value[max(0, int(np.searchsorted(step, since, "right")) - 1) :]
-    return int(np.count_nonzero(rate[1:] > RAISED * rate[:-1]))
+    first = max(0, int(np.searchsorted(step, since, "right")) - 1)
+    rate = value[first:]
+    raised = np.flatnonzero(rate[1:] > RAISED * rate[:-1]) + 1
+    if not 0 < len(raised) < CYCLES:
+        return False
+    last = int(step[first + int(raised[-1])])
+    return int(step[-1]) - last < last - since
 
 
 def _held(lr: Window | None, rest: Rest) -> bool:

@@ -3,7 +3,8 @@
 The pace of the newest points is compared with what it was in the best quarter before, both by
 medians over many intervals: an evaluation or a checkpoint is one long interval among many short
 ones and moves no median. Every one of ``blocks`` stretches must be slow, which a passing slowness
-is not. The best quarter, so that a pace that creeps away is seen as well as one that breaks.
+is not. The best quarter, so that a pace that creeps away is seen as well as one that breaks; but
+nearly all of what was before must have been faster, or it merely varies.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from watcher.detectors import Inputs, at_least, detector
 from watcher.detectors._noise import median, medians
 from watcher.model import OK, UNKNOWN, Floats, Severity, Status, Verdict, WallTime
 
-BEST = 0.25  # of the stretches before
+BEST, WORST = 0.25, 0.9  # of the stretches before, by their pace
+NEW = 1.05  # times the slowest tenth: what was as slow before now and then is nothing new
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Throughput:
     def __post_init__(self) -> None:
         """Refuse what cannot be cut into stretches."""
         at_least(self, "blocks", 1)
-        at_least(self, "least", self.blocks)
+        at_least(self, "points", self.blocks)
 
 
 @detector("throughput", Throughput, optional=("throughput",))
@@ -74,14 +76,13 @@ def detect(inputs: Inputs, params: Throughput, now: WallTime) -> Verdict:
 
 def _judged(cost: Floats, factor: float, params: Throughput) -> tuple[Status, float, float]:
     """Judge what each step cost, in order: the status, and the cost before and now."""
-    n = _newest(cost, params)
-    if n < params.least:
+    n, least = _newest(cost, params), max(params.blocks, min(params.least, params.points))
+    if n < least:
         return Status.UNKNOWN, 0.0, 0.0
     past, newest = cost[:-n], cost[-n:]
-    blocks = past[len(past) % params.least :].reshape(-1, params.least)
-    paces = np.sort(medians(blocks))
+    paces = np.sort(medians(past[len(past) % least :].reshape(-1, least)))
     before, pace = float(paces[int(BEST * len(paces))]), median(newest)
-    slow = factor * before
+    slow = max(factor * before, NEW * float(paces[int(WORST * len(paces))]))
     if pace >= slow and min(map(median, np.array_split(newest, params.blocks))) >= slow:
         return Status.BREACH, before, pace
     over = _was_slower(past, math.sqrt(factor) * pace, n)
