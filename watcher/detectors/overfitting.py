@@ -131,7 +131,7 @@ def detect(inputs: Inputs, params: Overfitting, now: WallTime) -> Verdict:
         return _back(value, best, params.min_rise)
     course = _course(train, at_best) if train is not None else Course.UNKNOWN
     heavier = not metric and climbed(inputs.get("weight"), at_best, HEAVIER)
-    if course is Course.RISES or (heavier and course is not Course.FALLS):
+    if course is Course.RISES or (heavier and not _below(train, at_best)):
         return _back(value, best, params.min_rise)
     if metric:
         drop = _drop(value, best, course, inputs["val"].extremes.high, params)
@@ -316,6 +316,15 @@ def _trained(train: Window | None, before: int) -> bool:
     step, value = finite(train)
     at = int(np.searchsorted(step, before, side="right"))
     return at >= 5 and float(value[0]) > 0 and mean(value[at - 3 : at]) < LEARNED * float(value[0])
+
+
+def _below(train: Window | None, since: int) -> bool:
+    """Whether training is by now lower than it was at that very step, which no weight explains."""
+    if train is None:
+        return False
+    step, value = finite(train)
+    at = int(np.searchsorted(step, since, side="right"))
+    return 0 < at < len(value) and mean(value[-3:]) < float(value[max(0, at - 2) : at + 1].min())
 
 
 def _course(train: Window, since: int) -> Course:
