@@ -575,3 +575,29 @@ def test_r13_a_root_that_became_a_file_is_unreachable(tmp_path: Path) -> None:
     poll = logdir.poll(NOW + 1)
     assert "is a file now" in poll.unreachable[str(root)]
     assert poll.batches == ()
+
+
+def test_r13_a_root_that_loses_several_runs_at_once_and_is_empty_is_unreachable(
+    tmp_path: Path,
+) -> None:
+    """A bind mount that is gone leaves the device as it was."""
+    root, away = tmp_path / "logs", tmp_path / "away"
+    for name in ("a", "b", "c"):
+        GrowingFile(root / name).scalars("loss", range(2))
+    logdir = Logdir([root])
+    logdir.poll(NOW)
+    away.mkdir()
+    for run in list(root.iterdir()):
+        run.rename(away / run.name)
+    for later in (1, 2, 300):
+        poll = logdir.poll(NOW + later)
+        assert "there were runs in it" in poll.unreachable[str(root)]
+        assert poll.batches == ()
+    for run in list(away.iterdir()):
+        run.rename(root / run.name)
+    poll = logdir.poll(NOW + 301)
+    assert (poll.unreachable, poll.batches) == ({}, ())
+    for run in ("a", "b"):  # one after another, as people remove them
+        shutil.rmtree(root / run)
+        poll = logdir.poll(NOW + 400)
+        assert ([b.run.run for b in poll.batches if b.gone], poll.unreachable) == ([run], {})

@@ -27,11 +27,13 @@ class Nan:
     """``tolerate``: how many values in a row may be NaN or infinite without a word.
 
     ``norm``: this is a gradient's norm and no loss: it has no best, and one that never was finite
-    says nothing, since some frameworks log a norm that is always NaN.
+    says nothing, since some frameworks log a norm that is always NaN. ``returns``: so is it of an
+    agent's return, of which there is none before the first episode ends.
     """
 
     tolerate: int = 0
     norm: bool = False
+    returns: bool = False
 
 
 def mark(window: Window, values: Floats, params: Nan) -> npt.NDArray[np.bool_]:
@@ -63,16 +65,16 @@ def detect(inputs: Inputs, params: Nan, now: WallTime) -> Verdict:
     if len(window.value) - start <= params.tolerate:
         return UNKNOWN
     low = window.extremes
-    if params.norm and math.isnan(low.low):
+    if (params.norm or params.returns) and math.isnan(low.low):
         return OK
     first = int(window.step[start])
     if not good.any() and not window.whole and window.first_nonfinite_step is not None:
         first = window.first_nonfinite_step
     # of what is not best where it is lowest there is nothing to go back to
-    odd = params.norm or inputs.run.need_not_fall
+    odd = params.norm or params.returns or inputs.run.need_not_fall
     known = math.isfinite(low.low) and not odd
     what = "NaN" if math.isnan(float(window.value[start])) else "infinite"
-    name = "gradient norm" if params.norm else "loss"
+    name = "gradient norm" if params.norm else "return" if params.returns else "loss"
     return Verdict(
         Status.BREACH,
         reason=f"the {name} is {what} since step {first}{_before(window, start)}",

@@ -148,7 +148,8 @@ class Email:
                 if code in _AUTH:
                     said = f"{code}, the login was refused; correct username or password file"
                 lasting = code >= 500
-                return SendError(f"{who}: {said}", retryable=not lasting, setup=code in _AUTH)
+                ours = code in _AUTH or isinstance(error, smtplib.SMTPSenderRefused)
+                return SendError(f"{who}: {said}", retryable=not lasting, setup=ours)
             case smtplib.SMTPServerDisconnected():
                 text = f"{who}: the connection was closed"
                 return SendError(text, retryable=True, ambiguous=sending)

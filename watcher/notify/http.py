@@ -18,7 +18,7 @@ from watcher.notify.base import SendError, seconds
 from watcher.notify.message import clip
 
 _RETRYABLE = frozenset({408, 425, 429})
-_SETUP = frozenset({401, 403, 404, 405, 410})  # of the address or its key, not of the message
+_SETUP = frozenset({401, 403, 404, 405, 407, 410})  # of the address or its key, not of the message
 _MOST_READ = 4096  # bytes of an answer: only a refusal's reason is looked at
 _ADDRESS = re.compile(r"https?://[!-~]+")
 _WHY_LIMIT = 200

@@ -14,7 +14,7 @@ from typing import Any
 from watcher.alerts import loudness, team_of
 from watcher.model import Alert, Notice, Severity
 from watcher.notify.base import Progress, Receipt
-from watcher.notify.http import check_address, post
+from watcher.notify.http import Refused, check_address, post
 from watcher.notify.message import (
     MOST_ALERTS,
     MOST_LINES,
@@ -37,6 +37,7 @@ _SEVERITIES = {
     Severity.WARNING: "warning",
     Severity.INFO: "info",
 }
+_BAD_EVENT = 400  # an unknown key is one as well
 _NEXT_STEP = {
     400: "the event was refused; is it the key of an Events API v2 integration?",
     403: "the key was refused; put the integration's key into the routing key's file",
@@ -68,8 +69,15 @@ class PagerDuty:
         events = _events(notice, digest, shown or notice.alerts)
         for event in self.progress.rest(notice.id, events, lambda e: str(e["dedup_key"])):
             body = json.dumps({"routing_key": self.routing_key, **event}, allow_nan=False)
-            post("pagerduty", self.url, body.encode(), {}, self.timeout, _explain)
+            self._post(body)
         return {_DIGEST: digest} if digest else {}
+
+    def _post(self, body: str) -> None:
+        try:
+            post("pagerduty", self.url, body.encode(), {}, self.timeout, _explain)
+        except Refused as error:
+            error.setup |= error.code == _BAD_EVENT and "routing" in error.answer.lower()
+            raise
 
 
 def _events(notice: Notice, digest: str, shown: Sequence[Alert]) -> Iterator[dict[str, Any]]:

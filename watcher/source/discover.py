@@ -92,7 +92,7 @@ class Tree:
                 else:
                     self._single(found)
                 return found
-            found.unreachable = self._lost_mount(info.st_dev)
+            found.unreachable = self._lost_mount(info)
         except OSError as error:
             found.unreachable = f"{health(error)}: {self.root}"
         if found.unreachable:
@@ -160,14 +160,24 @@ class Tree:
             self.directories[path] = only
             found.files.append((only, name))
 
-    def _lost_mount(self, device: int) -> str:
-        """Say if the root is now the empty directory that a filesystem was mounted on."""
-        moved = self.directories and self.device not in (-1, device)
-        if (moved or (self.expected and not self.directories)) and not os.listdir(self.root):
+    def _lost_mount(self, info: os.stat_result) -> str:
+        """Say if the root is now the empty directory that a filesystem was mounted on.
+
+        So it is if it is on another device, or if several runs are gone at once.
+        """
+        moved = self.directories and self.device not in (-1, info.st_dev)
+        known = self.directories.get(self.root)
+        changed = known is not None and known.mtime_ns != info.st_mtime_ns
+        suspect = moved or (self.expected and not self.directories)
+        if (suspect or (changed and self._several())) and not os.listdir(self.root):
             where = "on another device" if moved else "there were runs in it"
             return f"{self.root} is empty, and {where}: is the filesystem mounted?"
-        self.device, self.expected = device, False
+        self.device, self.expected = info.st_dev, False
         return ""
+
+    def _several(self) -> bool:
+        """Whether event files were seen in more than one directory."""
+        return sum(bool(directory.files) for directory in self.directories.values()) > 1
 
     def _next_looks(self, now: WallTime) -> list[str]:
         """Choose what to look at again: nine parts of active directories, one of quiet ones."""
