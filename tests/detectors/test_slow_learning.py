@@ -176,3 +176,12 @@ def test_gradients_that_settle_after_a_first_shock_say_nothing():
     norm[:12] = 80 * 0.7 ** np.arange(12) + 1
     said = looks(detect, SlowLearning(), value=loss, grad_norm=norm)
     assert not any("gradients" in v.reason for v in said.values())
+
+
+def test_a_loss_at_chance_is_a_hint_first_and_a_warning_where_it_lasts():
+    value = np.log(10) * noise(120, 0.002, 4)
+    said = looks(detect, RULE, value=value)
+    loud = [v.severity for v in said.values() if v.status is Status.BREACH]
+    assert loud[0] is Severity.INFO
+    assert loud[-1] is Severity.WARNING
+    assert loud == sorted(loud, key=[Severity.INFO, Severity.WARNING].index)

@@ -135,7 +135,8 @@ def _by_line(inputs: Inputs, onset: int, value: Floats, params: SlowLearning) ->
         return OK
     if not steady.stays(SURE_OF_CHANCE * params.near):
         chance = None  # it may yet be learning, slowly: said, but not called chance
-    return _finding(window, onset, start, level, chance)
+    lasts = _enough(val, window, patience, False, rough or rose)
+    return _finding(window, onset, start, level, chance, lasts=lasts)
 
 
 def _came_down(window: Window, params: SlowLearning) -> bool:
@@ -245,8 +246,11 @@ def _classes(line: Trend, params: SlowLearning) -> int | None:
 
 
 def _finding(
-    window: Window, onset: int, start: float, level: float, classes: int | None
+    window: Window, onset: int, start: float, level: float, classes: int | None, *, lasts: bool
 ) -> Verdict:
+    """Say what was found: of a loss at chance a hint first, for many begin there, and a warning
+    where it ``lasts``.
+    """
     low = window.extremes
     lost = 1 - level / start
     moved = f"fell by {lost:.1%}" if lost > 0.0005 else "has not fallen"
@@ -260,6 +264,6 @@ def _finding(
         value=level,
         best=low.low_step,
         best_value=low.low,
-        severity=Severity.INFO if classes is None else Severity.WARNING,
+        severity=Severity.WARNING if classes is not None and lasts else Severity.INFO,
         advice="slow_learning" if classes is None else "slow_learning_chance",
     )
