@@ -92,3 +92,12 @@ def test_the_onset_is_where_it_went_and_stays_it_when_a_point_stands_out():
         windows = {"value": window_of(value[:n])}
         found = detect(Inputs(windows, RunFacts(adversarial=True)), ADVERSARY, 0.0)
         assert found.onset >= 141, n
+
+
+def test_a_code_that_collapses_onto_the_prior_is_found_in_any_training():
+    prior = Vanished(part=0.003, least=40, anywhere=True)
+    collapsed = np.concatenate(([9.9, 4.0, 0.9, 0.4, 0.2], 0.015 * np.ones(60)))
+    for value, status in ((collapsed, Status.BREACH), (collapsed + 0.05, Status.OK)):
+        assert detect(Inputs({"value": window_of(value)}), prior, 0.0).status is status
+    agent = Inputs({"value": window_of(collapsed)}, RunFacts(reinforcement=True))
+    assert detect(agent, prior, 0.0).status is Status.OK

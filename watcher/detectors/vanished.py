@@ -32,13 +32,15 @@ class Vanished:
 
     ``few``: points that will do where a thirtieth of that is left: no even game goes there.
     ``against``: part of the ``opponent``'s loss that may be left instead, for twice as many: a
-    game that was lost from the first has no better beginning to be compared with.
+    game that was lost from the first has no better beginning to be compared with. ``anywhere``:
+    in other trainings as well, for what is not meant to be learned away.
     """
 
     part: float = 0.0
     least: int = 10
     few: int = 10
     against: float = 1 / 200
+    anywhere: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what any training that goes well would meet."""
@@ -59,7 +61,7 @@ def detect(inputs: Inputs, params: Vanished, now: WallTime) -> Verdict:
     window = inputs["value"]
     if len(window) < EARLY + min(params.least, params.few):
         return UNKNOWN
-    if params.part > 0 and not inputs.run.adversarial:
+    if params.part > 0 and not (inputs.run.adversarial or params.anywhere):
         return OK  # what comes down by so much has learned
     if params.part == 0 and 0 < window.last_value < math.inf:
         return OK  # the common case, and cheap
@@ -71,6 +73,8 @@ def detect(inputs: Inputs, params: Vanished, now: WallTime) -> Verdict:
         return UNKNOWN
     least = params.few if few else params.least
     began, last = median(value[:EARLY]), value[-max(least, len(value) // 4) :]
+    if params.anywhere:
+        began = float(value[:EARLY].max())  # it may be gone within a few points
     most = params.part * began
     if params.part > 0 and (few or value[-1] > most):  # it may be gone by the second point
         began = float(value[0])
@@ -94,7 +98,7 @@ def detect(inputs: Inputs, params: Vanished, now: WallTime) -> Verdict:
         onset=int(step[since]),
         value=float(value[-1]),
         severity=Severity.WARNING if sudden else Severity.INFO,
-        advice="vanished_opponent" if inputs.run.adversarial else "vanished",
+        advice="vanished_opponent" if not exact and not params.anywhere else "vanished",
     )
 
 
