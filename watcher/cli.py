@@ -334,7 +334,7 @@ def test(
             _complain(str(failure))
         failed += len(failures)
         ran += len(pack.tests)
-    _say(f"{ran} rule tests, {failed} failed")
+    _say(f"{ran} rule test{'s' * (ran != 1)}, {failed} failed")
     return FOUND if failed else 0
 
 

@@ -321,7 +321,9 @@ def parse_config(text: str, path: Path) -> Config:
 def examine_config(path: Path) -> tuple[Config | None, list[Problem]]:
     """Return what can be made out of one config, and all that is wrong with it and around it."""
     config, problems = _parsed(_text_of(path), path)
-    return config, problems + (check_environment(config) if config is not None else [])
+    if config is None:
+        return None, problems
+    return config, problems + check_environment(config, whole=not problems)
 
 
 def _text_of(path: Path) -> str:
@@ -617,8 +619,11 @@ def granted_route(top: Route, team: Team) -> Route:
 # ------------------------------------------------------------------------- the world around
 
 
-def check_environment(config: Config) -> list[Problem]:
-    """Return what is not there, or cannot be used: roots, packs and rules, secrets, state."""
+def check_environment(config: Config, *, whole: bool = True) -> list[Problem]:
+    """Return what is not there, or cannot be used: roots, packs and rules, secrets, state.
+
+    Of a config that is not ``whole`` nothing is said of what may only be missing in it.
+    """
     file = str(config.path or "config")
     said = [_root_trouble(root) for root in config.roots]
     if config.heartbeat:
@@ -635,7 +640,7 @@ def check_environment(config: Config) -> list[Problem]:
     except InvalidInput as error:
         problems += error.problems
     else:
-        problems += _unmatched(config, rules, file)
+        problems += _unmatched(config, rules, file) if whole else ()
     return sorted(problems)
 
 

@@ -165,6 +165,9 @@ def _granted(receiver: Receiver) -> Iterator[Finding]:
         return
     said = f"lacks scopes: {lacking}; add them to the app, install it again" if lacking else ""
     enough = f"its scopes suffice; watcher notify-test {receiver.name} tries the channel"
+    channel = str(getattr(receiver.text, "channel", "C"))
+    if channel[:1] not in "CDG":
+        enough += f'; by an id (C…) instead of "{channel}" nothing is told twice after a crash'
     yield Finding(f"receiver {receiver.name}: {said or enough}", good=not said)
 
 

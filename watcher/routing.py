@@ -153,11 +153,12 @@ def queue(
         else:
             told[fingerprint].append((receiver, h))
     quiet = _Inhibition(current.values())
+    briefs: dict[str, Alert] = {}  # by slot: of what comes and goes again and again the last
     groups: dict[str, _Group] = {}
     for alert in current.values():
         if alert.state in _CLOSING and alert.fingerprint not in told:
             if alert.fingerprint in began and _may_be_told(alert, silences, now):
-                _add_brief(groups, alert, routes, before, now)
+                briefs[_slot_key(alert)] = alert
         elif alert.state in _CLOSING:
             for receiver, h in told[alert.fingerprint]:
                 if alert.fingerprint in held and _out_of_hours(alert, receiver, routes, now):
@@ -166,6 +167,8 @@ def queue(
                 group.news.append((_CLOSING[alert.state], alert))
         elif _may_be_told(alert, silences, now) and not quiet(alert):
             _add_firing(groups, alert, heard, routes, now, alert.fingerprint in acknowledged)
+    for alert in briefs.values():
+        _add_brief(groups, alert, routes, before, now)
     return _digested(_notices(groups, heard, before, now), storm, now)
 
 

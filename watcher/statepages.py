@@ -126,7 +126,7 @@ def _silences(store: Store, wanted_json: bool) -> list[str]:
     held = [s for s in store.list_silences() if s.ends_at > now]
     if wanted_json:
         return [json.dumps([{**asdict(s), "matchers": dict(s.matchers)} for s in held])]
-    return [*map(_silence_line, held), f"{len(held)} silences"]
+    return [*map(_silence_line, held), f"{len(held)} silence{'s' * (len(held) != 1)}"]
 
 
 def _silence_line(one: Silence) -> str:
