@@ -107,8 +107,11 @@ def add_silence(
             raise WatcherError(f'no rule of the name "{glob}"{did_you_mean(glob, names)}')
         store.add_silence(made)
         firing = [a for a in store.list_alerts(AlertState.FIRING) if not a.shadow]
+        queued = sum(delivery.queued for delivery in store.counts())
     quiet = sum(silenced(alert, [made], now) is not None for alert in firing)
-    return f"silence {_silence_line(made)}; it matches {quiet} of the {len(firing)} that fire now"
+    said = f"silence {_silence_line(made)}; it matches {quiet} of the {len(firing)} that fire now"
+    late = f"; what was queued before is sent all the same, {queued} so far" if queued else ""
+    return said + late
 
 
 def _known(config: Config) -> tuple[frozenset[str], frozenset[str]]:

@@ -187,7 +187,7 @@ def _idle(window: Window, rest: Rest, since: int) -> Verdict:
 
 def _finding(inputs: Inputs, rest: Rest, *, learning: bool, sure: bool) -> Verdict:
     low = inputs["value"].extremes
-    said = f"no improvement since step {rest.since}: level at {rest.level:.4g}"
+    said = f"no improvement beyond noise since step {rest.since}: level at {rest.level:.4g}"
     said += "; training loss still falls" if learning else ""
     return Verdict(
         Status.BREACH,
