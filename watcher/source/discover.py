@@ -177,7 +177,8 @@ class Tree:
 
     def _several(self) -> bool:
         """Whether event files were seen in more than one directory."""
-        return sum(bool(directory.files) for directory in self.directories.values()) > 1
+        with_files = (d for d in self.directories.values() if d.files)
+        return next(with_files, None) is not None and next(with_files, None) is not None
 
     def _next_looks(self, now: WallTime) -> list[str]:
         """Choose what to look at again: nine parts of active directories, one of quiet ones."""
