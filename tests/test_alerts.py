@@ -323,4 +323,8 @@ def test_a_reason_that_moved_on_says_when_it_first_was_so() -> None:
     assert bench.held
     assert bench.held.reason == "NaN"
     bench.say(breach(31))
-    assert (bench.held.onset_step, bench.held.reason) == (10, "NaN; as first told, since step 10")
+    assert (bench.held.onset_step, bench.held.reason) == (10, "NaN")
+    bench.say(replace(breach(31), reason="NaN since step 31"))
+    assert bench.held.reason == "NaN since step 31; as first told, since step 10"
+    bench.say(replace(breach(31), reason="NaN near step 310"))
+    assert bench.held.reason == "NaN near step 310"

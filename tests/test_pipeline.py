@@ -480,8 +480,7 @@ def test_an_alert_of_a_series_that_a_better_one_stands_for_now_is_ended_not_reso
     assert {(a.state, a.reason) for a in ends} == {
         (
             AlertState.ENDED,
-            "its rule looks at another series now; it last said: too high; "
-            "as first told, since step 5",
+            "its rule looks at another series now; it last said: too high",
         )
     }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -182,11 +183,12 @@ def _go_on(held: Alert, verdict: Verdict, look: Look) -> Advance:
 def _refreshed(held: Alert, verdict: Verdict, look: Look) -> Alert:
     onset = _whole(verdict.onset)
     moved = held.fired_at is not None and onset is not None and onset != held.onset_step
+    named = moved and re.search(rf"\bstep {onset}\b", verdict.reason)  # two steps need a word
+    then = f"; as first told, since step {held.onset_step}" if named else ""
     return replace(
         held,
         value=_real(verdict.value),
-        reason=verdict.reason
-        + (f"; as first told, since step {held.onset_step}" if moved else ""),
+        reason=verdict.reason + then,
         advice=text(verdict.advice),
         advice_key=verdict.advice,
         best_step=_whole(verdict.best),
