@@ -95,9 +95,14 @@ def test_the_onset_is_where_it_went_and_stays_it_when_a_point_stands_out():
 
 
 def test_a_code_that_collapses_onto_the_prior_is_found_in_any_training():
-    prior = Vanished(part=0.003, least=40, anywhere=True)
+    prior = Vanished(part=0.01, least=40, anywhere=True)
     collapsed = np.concatenate(([9.9, 4.0, 0.9, 0.4, 0.2], 0.015 * np.ones(60)))
-    for value, status in ((collapsed, Status.BREACH), (collapsed + 0.05, Status.OK)):
+    blown = np.concatenate(([9.9, 4e6, 3.9, 3.4, 3.2], 0.3 * np.ones(60)))
+    for value, status in (
+        (collapsed, Status.BREACH),
+        (collapsed + 0.05, Status.OK),
+        (blown, Status.OK),
+    ):
         assert detect(Inputs({"value": window_of(value)}), prior, 0.0).status is status
     agent = Inputs({"value": window_of(collapsed)}, RunFacts(reinforcement=True))
     assert detect(agent, prior, 0.0).status is Status.OK

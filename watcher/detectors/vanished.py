@@ -23,6 +23,7 @@ from watcher.series import Window
 
 EARLY = 5  # points whose median is where it began
 NOTHING = 1 / 30  # of the part that may be left
+BLOWN = 20.0  # times the median of the first points: no height that it came from
 SUDDEN = 0.25  # of where it began: what no training loses from one point to the next
 
 
@@ -69,16 +70,20 @@ def detect(inputs: Inputs, params: Vanished, now: WallTime) -> Verdict:
         return OK
     step, value = window.finite_curve
     few = len(value) < EARLY + params.least
-    if few and len(value) < EARLY + params.few:
+    if few and (params.anywhere or len(value) < EARLY + params.few):
         return UNKNOWN
     least = params.few if few else params.least
     began, last = median(value[:EARLY]), value[-max(least, len(value) // 4) :]
     if params.anywhere:
-        began = float(value[:EARLY].max())  # it may be gone within a few points
-    most = params.part * began
-    if params.part > 0 and (few or value[-1] > most):  # it may be gone by the second point
+        # it may be gone within a few points, and an explosion among them is no beginning
+        began = min(float(np.sort(value[:EARLY])[-2]), BLOWN * began)
+        most = params.part * began
+    elif params.part > 0 and (few or value[-1] > params.part * began):
+        # it may be gone by the second point
         began = float(value[0])
         most = params.part * NOTHING * began
+    else:
+        most = params.part * began
     if params.part > 0:
         since = _since(value <= most, len(last))
         left, unfit = median(last), began <= 0
