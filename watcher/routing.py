@@ -153,12 +153,12 @@ def queue(
         else:
             told[fingerprint].append((receiver, h))
     quiet = _Inhibition(current.values())
-    briefs: dict[str, Alert] = {}  # by slot: of what comes and goes again and again the last
+    briefs: dict[tuple[str, Severity], Alert] = {}  # of what comes and goes repeatedly the last
     groups: dict[str, _Group] = {}
     for alert in current.values():
         if alert.state in _CLOSING and alert.fingerprint not in told:
             if alert.fingerprint in began and _may_be_told(alert, silences, now):
-                briefs[_slot_key(alert)] = alert
+                briefs[_slot_key(alert), alert.severity] = alert
         elif alert.state in _CLOSING:
             for receiver, h in told[alert.fingerprint]:
                 if alert.fingerprint in held and _out_of_hours(alert, receiver, routes, now):

@@ -94,15 +94,24 @@ def test_the_onset_is_where_it_went_and_stays_it_when_a_point_stands_out():
         assert found.onset >= 141, n
 
 
-def test_a_code_that_collapses_onto_the_prior_is_found_in_any_training():
+def test_a_code_that_collapses_onto_the_prior_is_found_beside_its_reconstruction():
     prior = Vanished(part=0.01, least=40, anywhere=True)
     collapsed = np.concatenate(([9.9, 4.0, 0.9, 0.4, 0.2], 0.015 * np.ones(60)))
     blown = np.concatenate(([9.9, 4e6, 3.9, 3.4, 3.2], 0.3 * np.ones(60)))
-    for value, status in (
-        (collapsed, Status.BREACH),
-        (collapsed + 0.05, Status.OK),
-        (blown, Status.OK),
+    for value, beside, status in (
+        (collapsed, np.ones(65), Status.BREACH),
+        (collapsed, 0.1 * np.ones(65), Status.OK),
+        (collapsed, None, Status.OK),  # of a teacher: it is to be learned away
+        (collapsed + 0.05, np.ones(65), Status.OK),
+        (blown, 100 * np.ones(65), Status.OK),
     ):
-        assert detect(Inputs({"value": window_of(value)}), prior, 0.0).status is status
-    agent = Inputs({"value": window_of(collapsed)}, RunFacts(reinforcement=True))
+        windows = {"value": window_of(value)}
+        windows |= {"opponent": window_of(beside)} if beside is not None else {}
+        assert detect(Inputs(windows), prior, 0.0).status is status
+    agent = Inputs(windows, RunFacts(reinforcement=True))
     assert detect(agent, prior, 0.0).status is Status.OK
+
+
+def test_an_opponent_that_is_nan_tells_nothing():
+    windows = {"value": window_of(np.full(60, 0.5)), "opponent": window_of(np.full(60, np.nan))}
+    assert detect(Inputs(windows, RunFacts(adversarial=True)), ADVERSARY, 0.0).status is Status.OK

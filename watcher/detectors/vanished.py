@@ -23,6 +23,7 @@ from watcher.series import Window
 
 EARLY = 5  # points whose median is where it began
 NOTHING = 1 / 30  # of the part that may be left
+BESIDE = 0.02  # of the reconstruction: what is more still says something of the input
 BLOWN = 20.0  # times the median of the first points: no height that it came from
 SUDDEN = 0.25  # of where it began: what no training loses from one point to the next
 
@@ -34,7 +35,7 @@ class Vanished:
     ``few``: points that will do where a thirtieth of that is left: no even game goes there.
     ``against``: part of the ``opponent``'s loss that may be left instead, for twice as many: a
     game that was lost from the first has no better beginning to be compared with. ``anywhere``:
-    in other trainings as well, for what is not meant to be learned away.
+    in other trainings as well, for what is not meant to be learned away beside the ``opponent``.
     """
 
     part: float = 0.0
@@ -90,7 +91,11 @@ def detect(inputs: Inputs, params: Vanished, now: WallTime) -> Verdict:
     else:
         left, since = float(last.max()), after_last(value > 0)
         unfit = inputs.run.parts and since == 0  # a part of a loss may not apply at all
+    if params.anywhere and left > BESIDE * _late_level(inputs.get("opponent")):
+        return OK
     if params.part > 0 and (unfit or value[-1] > most or left > most):
+        if params.anywhere:
+            return OK
         return _outplayed(step, value, inputs.get("opponent"), params)
     if unfit or value[-1] > most or left > most:
         return OK
@@ -107,12 +112,19 @@ def detect(inputs: Inputs, params: Vanished, now: WallTime) -> Verdict:
     )
 
 
+def _late_level(beside: Window | None) -> float:
+    """Return about what a loss is lately, 0 if there is none."""
+    value = beside.finite_curve[1] if beside is not None else np.empty(0)
+    return median(value[-max(1, len(value) // 4) :]) if len(value) else 0.0
+
+
 def _outplayed(step: Ints, value: Floats, opponent: Window | None, params: Vanished) -> Verdict:
     """Breach if next to nothing is left of a loss beside its opponent's, and has been for long."""
     least = 2 * params.few
-    if opponent is None or len(value) < least or len(opponent) < least:
+    theirs = opponent.finite_curve[1] if opponent is not None else value[:0]
+    if min(len(value), len(theirs)) < least:
         return OK
-    lately, theirs = value[-max(least, len(value) // 4) :], opponent.finite_curve[1]
+    lately = value[-max(least, len(value) // 4) :]
     level = median(theirs[-max(least, len(theirs) // 4) :])
     most = params.against * level
     if not (level > 0 and value[-1] <= most and median(lately) <= most):

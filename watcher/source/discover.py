@@ -73,6 +73,7 @@ class Tree:
         self._turn: deque[str] = deque()
         self._active: deque[str] = deque()
         self.device = -1  # that the root was last on
+        self._inode = -1
         self.expected = False  # something is to be found, as it was before a restart
         self._unlisted: dict[str, tuple[WallTime, float]] = {}  # until when not to try, and pause
 
@@ -163,22 +164,15 @@ class Tree:
     def _lost_mount(self, info: os.stat_result) -> str:
         """Say if the root is now the empty directory that a filesystem was mounted on.
 
-        So it is if it is on another device, or if several runs are gone at once.
+        It is on another device then, or, of a bind mount, another directory.
         """
-        moved = self.directories and self.device not in (-1, info.st_dev)
-        known = self.directories.get(self.root)
-        changed = known is not None and known.mtime_ns != info.st_mtime_ns
-        suspect = moved or (self.expected and not self.directories)
-        if (suspect or (changed and self._several())) and not os.listdir(self.root):
-            where = "on another device" if moved else "there were runs in it"
+        other = self._inode not in (-1, info.st_ino) or self.device not in (-1, info.st_dev)
+        moved = self.directories and other
+        if (moved or (self.expected and not self.directories)) and not os.listdir(self.root):
+            where = "another directory than it was" if moved else "there were runs in it"
             return f"{self.root} is empty, and {where}: is the filesystem mounted?"
-        self.device, self.expected = info.st_dev, False
+        self.device, self._inode, self.expected = info.st_dev, info.st_ino, False
         return ""
-
-    def _several(self) -> bool:
-        """Whether event files were seen in more than one directory."""
-        with_files = (d for d in self.directories.values() if d.files)
-        return next(with_files, None) is not None and next(with_files, None) is not None
 
     def _next_looks(self, now: WallTime) -> list[str]:
         """Choose what to look at again: nine parts of active directories, one of quiet ones."""
