@@ -280,6 +280,19 @@ def test_a_directory_that_is_back_is_as_it_was(gone):
     assert {alert.alert for alert in run.firing} == {"High"}
 
 
+def test_another_run_in_the_place_of_one_that_was_removed_is_judged_from_its_start():
+    state = State()
+    tick(state, Poll((batch({"loss": [1.0] * 500}, fresh=True),)), UNTIMED, at(499))
+    tick(state, Poll((batch({"loss": []}, gone=True),)), UNTIMED, at(500))
+    tick(state, Poll((batch({"loss": CALM}, fresh=True),)), UNTIMED, at(600))
+    out = tick(state, Poll((batch({"loss": [9.0] * 5}, first=10),)), UNTIMED, at(615))
+    assert [(t.alert.state, t.alert.onset_step) for t in out.transitions] == [
+        (AlertState.FIRING, 10)
+    ]
+    (run,) = state.runs.values()
+    assert not run.rereading
+
+
 def test_a_run_that_goes_on_after_a_sign_of_the_end_is_as_any_other():
     state, sign = State(), Signs("DONE", last=True)
     tick(state, Poll((batch({"loss": CALM}, fresh=True, signs=sign),)), PLAN, at(9))

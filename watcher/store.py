@@ -10,6 +10,7 @@ shared by threads, and several processes may open the same file.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import sqlite3
@@ -63,6 +64,7 @@ _T = TypeVar("_T")
 _UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)  # of a record that was spoilt
 log = logging.getLogger(__name__)
 
+_MANY = 5  # notices of one group that nobody is to get one by one
 _KEEP = 90 * 86400.0  # seconds that closed matters stay on record
 
 
@@ -334,7 +336,7 @@ class Store(Database):
         """
         with self._transaction() as db:
             db.execute("DELETE FROM receivers WHERE name = ?", (receiver,))
-            self._merge(db, receiver, "dead")
+            self._merge(db, receiver, "dead", 1)
             return db.execute(
                 "UPDATE notices SET state = 'queued', next_attempt_at = ?, settled_at = NULL,"
                 " queued_at = ? WHERE receiver = ? AND state = 'dead'",
@@ -362,8 +364,12 @@ class Store(Database):
                 (now, now),
             )
 
-    def _merge(self, db: sqlite3.Connection, receiver: str, state: str) -> None:
-        """Merge notices, but for groups one of which may have arrived: that is yet to be seen."""
+    def _merge(
+        self, db: sqlite3.Connection, receiver: str, state: str, least: int = _MANY
+    ) -> None:
+        """Merge notices of groups that are owed so many, but for those one of which may have
+        arrived: that is yet to be seen.
+        """
         sql = (
             "SELECT * FROM notices WHERE receiver = ? AND state = ? AND (group_key, note) NOT IN"
             " (SELECT group_key, note FROM notices WHERE receiver = ? AND doubtful) ORDER BY seq"
@@ -372,15 +378,35 @@ class Store(Database):
         for notice in self._read(sql, (receiver, state, receiver), load_notice):
             groups[notice.group_key, notice.note].append(notice)
         for notices in groups.values():
-            owed = {alert.slot: alert for notice in notices for alert in notice.alerts}
-            alerts = tuple(sorted(map(self._as_it_is, owed.values()), key=loudest_first))
+            if len(notices) < least:
+                continue
             first, last = notices[0], notices[-1]
+            alerts = self._owed(notices)
+            if len(notices) == 1 and alerts == first.alerts:
+                continue
             reason = (first if any(alert.open for alert in alerts) else last).reason
-            db.execute(
-                "UPDATE notices SET alerts = ?, reason = ? WHERE id = ?",
-                (dump_alerts(alerts), reason, first.id),
+            text = dump_alerts(alerts)
+            merged = hashlib.sha256(f"{first.id} {text}".encode()).hexdigest()[:32]
+            db.execute(  # by another id: of the old one a part may be known to have arrived
+                "UPDATE notices SET id = ?, alerts = ?, reason = ? WHERE id = ?",
+                (merged, text, reason, first.id),
             )
             db.executemany("DELETE FROM notices WHERE id = ?", [(n.id,) for n in notices[1:]])
+
+    def _owed(self, notices: list[Notice]) -> tuple[Alert, ...]:
+        """Return the alerts of several notices as they are by now; of what came and went in them,
+        again and again, the last.
+        """
+        begun = {a.fingerprint for notice in notices for a in notice.alerts if a.open}
+        owed = {a.fingerprint: a for notice in notices for a in notice.alerts}
+        latest = {alert.slot: alert.fingerprint for alert in owed.values()}
+        known = [self._as_it_is(alert) for alert in owed.values()]
+        kept = (
+            a
+            for a in known
+            if a.open or a.fingerprint not in begun or latest[a.slot] == a.fingerprint
+        )
+        return tuple(sorted(kept, key=loudest_first))
 
     def give_up_others(self, receivers: Collection[str], now: WallTime) -> list[str]:
         """Give up what is owed to receivers that are no more; return their names."""

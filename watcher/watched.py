@@ -141,6 +141,7 @@ class Watched:
     started_at: WallTime = math.nan
     seen_at: WallTime = -math.inf
     members: dict[str, Member] = field(default_factory=dict)  # by run directory
+    away: dict[str, tuple[str, ...]] = field(default_factory=dict)  # gone, and the tags it had
     counts: dict[str, int] = field(default_factory=dict)
     assigned: dict[str, Meaning] = field(default_factory=dict)
     traits: Traits = field(default_factory=Traits)
@@ -270,6 +271,8 @@ class Watched:
         said: list[Transition] = []
         member = self.members.get(batch.run.run)
         if member is None:
+            if batch.run.run in self.away:
+                self._come_back(prefix, batch)
             member = self.members[batch.run.run] = Member(batch.attempt)
             if batch.attempt > self.attempt:
                 said += self._start_over(batch.attempt, now)
@@ -317,14 +320,26 @@ class Watched:
 
     def leave(self, directory: str) -> None:
         """Drop what a directory that is gone had brought: if it is back, it brings all of it
-        again. What was judged stays judged.
+        again, and what was judged is not judged again.
         """
         member = self.members.pop(directory, None)
-        for tag in member.tags if member is not None else ():
+        if member is None:
+            return
+        for tag in member.tags:
             self.points -= self.counts.pop(tag, 0)
             self.windows.pop(tag, None)
+        self.away[directory] = tuple(member.tags)
         self.bounds.clear()
         self.plan_version = -1
+
+    def _come_back(self, prefix: str, batch: Batch) -> None:
+        """Judge a directory that was away anew, if it brings less than it had: it is another."""
+        away = self.away.pop(batch.run.run, ())
+        brings = np.bincount(batch.points.tag, minlength=len(batch.points.tags)).tolist()
+        now = {prefix + tag: n for tag, n in zip(batch.points.tags, brings, strict=True)}
+        if any(now.get(tag, 0) < self.judged.get(tag, 0) for tag in away):
+            for tag in away:
+                self.judged.pop(tag, None)
 
     def _supersede(self, step: int, now: WallTime) -> list[Transition]:
         """Close what was found at steps that a resume took back."""
@@ -334,7 +349,8 @@ class Watched:
     @property
     def rereading(self) -> bool:
         """Whether points that were judged before a restart are still to be read again."""
-        return any(self.counts.get(tag, 0) < n for tag, n in self.judged.items())
+        away = {tag for tags in self.away.values() for tag in tags}
+        return any(self.counts.get(t, 0) < n for t, n in self.judged.items() if t not in away)
 
     def close(self, state: AlertState, now: WallTime) -> list[Transition]:
         """Close every open alert because the run, or this try of it, is over."""
