@@ -80,13 +80,15 @@ def _judged(cost: Floats, factor: float, params: Throughput) -> tuple[Status, fl
     if n < least:
         return Status.UNKNOWN, 0.0, 0.0
     past, newest = cost[:-n], cost[-n:]
-    paces = np.sort(medians(past[len(past) % least :].reshape(-1, least)))
-    before, pace = float(paces[int(BEST * len(paces))]), median(newest)
-    slow = max(factor * before, NEW * float(paces[int(WORST * len(paces))]))
-    if pace >= slow and min(map(median, np.array_split(newest, params.blocks))) >= slow:
-        return Status.BREACH, before, pace
+    pace = median(newest)
+    if pace >= factor * float(past.min()):  # else nothing before was fast enough: the common case
+        paces = np.sort(medians(past[len(past) % least :].reshape(-1, least)))
+        before = float(paces[int(BEST * len(paces))])
+        slow = max(factor * before, NEW * float(paces[int(WORST * len(paces))]))
+        if pace >= slow and min(map(median, np.array_split(newest, params.blocks))) >= slow:
+            return Status.BREACH, before, pace
     over = _was_slower(past, math.sqrt(factor) * pace, n)
-    return (Status.OK if over else Status.UNKNOWN), before, pace
+    return (Status.OK if over else Status.UNKNOWN), pace, pace
 
 
 def _newest(cost: Floats, params: Throughput) -> int:
