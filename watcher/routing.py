@@ -177,8 +177,10 @@ def remember(
 ) -> dict[HeardKey, Heard | None]:
     """Return what changes in ``heard`` by queueing ``notices``; None: it may be forgotten."""
     changes: dict[HeardKey, Heard | None] = {}
+    newest = 0.0
     for notice in notices:
         at = notice.queued_at
+        newest = max(newest, at)
         for alert in notice.alerts:
             key = (notice.receiver, alert.fingerprint)
             known = _firing(heard.get(key))
@@ -191,9 +193,9 @@ def remember(
             repeats = known.repeats + 1 if known and again else 0
             group_key = known.group_key if known else notice.group_key
             changes[key] = Heard(alert.severity, at, group_key, repeats)
-        for key, h in heard.items():
-            if h.over and h.at < at - DAY:
-                changes.setdefault(key, None)
+    if changes:  # in most ticks there are none
+        old = (key for key, h in heard.items() if h.over and h.at < newest - DAY)
+        changes = dict.fromkeys(old) | changes
     return changes
 
 

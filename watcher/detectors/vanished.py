@@ -10,7 +10,7 @@ is zero at the next point, is more than a hint: it was not learned away.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -73,71 +73,68 @@ def detect(inputs: Inputs, params: Vanished, now: WallTime) -> Verdict:
     few = len(value) < EARLY + params.least
     if few and (params.anywhere or len(value) < EARLY + params.few):
         return UNKNOWN
+    if params.anywhere:
+        return _faded(step, value, inputs.get("opponent"), params)
     least = params.few if few else params.least
     began, last = median(value[:EARLY]), value[-max(least, len(value) // 4) :]
-    if params.anywhere:
-        # it may be gone within a few points, and an explosion among them is no beginning
-        began = min(float(np.sort(value[:EARLY])[-2]), BLOWN * began)
-        most = params.part * began
-    elif params.part > 0 and (few or value[-1] > params.part * began):
-        # it may be gone by the second point
+    most = params.part * began
+    if params.part > 0 and (few or value[-1] > most):  # it may be gone by the second point
         began = float(value[0])
         most = params.part * NOTHING * began
-    else:
-        most = params.part * began
     if params.part > 0:
         since = _since(value <= most, len(last))
         left, unfit = median(last), began <= 0
     else:
         left, since = float(last.max()), after_last(value > 0)
         unfit = inputs.run.parts and since == 0  # a part of a loss may not apply at all
-    if params.anywhere and left > BESIDE * _late_level(inputs.get("opponent")):
-        return OK
-    if params.part > 0 and (unfit or value[-1] > most or left > most):
-        if params.anywhere:
-            return OK
-        return _outplayed(step, value, inputs.get("opponent"), params)
-    if unfit or value[-1] > most or left > most:
-        return OK
     exact = params.part == 0
+    if unfit or value[-1] > most or left > most:
+        return OK if exact else _outplayed(step, value, inputs.get("opponent"), params)
     sudden = exact and since > 0 and window.curve.size == 1 and _sudden(value[:since])
+    advice = "vanished_opponent" if inputs.run.adversarial else "vanished"
     said = "has been exactly 0" if exact else f"is down from {began:.3g} to {left:.2g}"
-    return Verdict(
-        Status.BREACH,
-        reason=f"the loss {said} since step {int(step[since])}",
-        onset=int(step[since]),
-        value=float(value[-1]),
-        severity=Severity.WARNING if sudden else Severity.INFO,
-        advice="vanished_opponent" if not exact and not params.anywhere else "vanished",
-    )
+    found = _hint(f"the loss {said} since step", step, value, since, advice)
+    return replace(found, severity=Severity.WARNING) if sudden else found
 
 
-def _late_level(beside: Window | None) -> float:
-    """Return about what a loss is lately, 0 if there is none."""
-    value = beside.finite_curve[1] if beside is not None else np.empty(0)
-    return median(value[-max(1, len(value) // 4) :]) if len(value) else 0.0
+def _faded(step: Ints, value: Floats, beside: Window | None, params: Vanished) -> Verdict:
+    """Breach if next to nothing is left of what it began with, and little beside the other."""
+    least = max(params.least, len(value) // 4)
+    # it may be gone within a few points, and an explosion among them is no beginning
+    began = min(float(np.sort(value[:EARLY])[-2]), BLOWN * median(value[:EARLY]))
+    most, left = params.part * began, median(value[-least:])
+    if began <= 0 or value[-1] > most or left > min(most, BESIDE * _lately(beside)):
+        return OK
+    said = f"the loss is down from {began:.3g} to {left:.2g} since step"
+    return _hint(said, step, value, _since(value <= most, least), "vanished")
 
 
 def _outplayed(step: Ints, value: Floats, opponent: Window | None, params: Vanished) -> Verdict:
     """Breach if next to nothing is left of a loss beside its opponent's, and has been for long."""
-    least = 2 * params.few
-    theirs = opponent.finite_curve[1] if opponent is not None else value[:0]
-    if min(len(value), len(theirs)) < least:
+    enough = 2 * params.few
+    level = _lately(opponent, enough)
+    most, last = params.against * level, max(enough, len(value) // 4)
+    left = median(value[-last:])
+    if len(value) < enough or level <= 0 or value[-1] > most or left > most:
         return OK
-    lately = value[-max(least, len(value) // 4) :]
-    level = median(theirs[-max(least, len(theirs) // 4) :])
-    most = params.against * level
-    if not (level > 0 and value[-1] <= most and median(lately) <= most):
-        return OK
-    since = int(step[_since(value <= most, len(lately))])
+    said = f"the loss has been {left:.2g} beside its opponent's {level:.3g} since about step"
+    return _hint(said, step, value, _since(value <= most, last), "vanished_opponent")
+
+
+def _lately(of: Window | None, enough: int = 1) -> float:
+    """Return about what a loss is lately, of its last quarter; 0 if there is not enough of it."""
+    value = of.finite_curve[1] if of is not None else np.empty(0)
+    return median(value[-max(enough, len(value) // 4) :]) if len(value) >= enough else 0.0
+
+
+def _hint(said: str, step: Ints, value: Floats, since: int, advice: str) -> Verdict:
     return Verdict(
         Status.BREACH,
-        reason=f"the loss has been {median(lately):.2g} beside its opponent's {level:.3g}"
-        f" since about step {since}",
-        onset=since,
+        reason=f"{said} {int(step[since])}",
+        onset=int(step[since]),
         value=float(value[-1]),
         severity=Severity.INFO,
-        advice="vanished_opponent",
+        advice=advice,
     )
 
 
