@@ -505,7 +505,7 @@ def _advance(
 def look(run: Watched, plan: RunPlan, now: WallTime, siblings: Ended) -> list[Transition]:
     """Judge what time alone decides: rules of the clock, holds, and how the run is doing.
 
-    ``siblings``: which neighbours ended, by their last step. Call it in ticks that brought
+    ``siblings``: the neighbours that stopped where the last did. Call it in ticks that brought
     nothing new as well. A run that was silent already when it was first seen has not stalled: it
     is old, and what was found in it is told as ended.
     """

@@ -344,15 +344,15 @@ class Store(Database):
             ).rowcount
 
     def merge(self, receiver: str) -> None:
-        """Make one notice a group of what waits for a receiver, with its alerts as they are by
-        now: whoever mends it is not to hear of all that came and went meanwhile, one by one.
+        """Make one notice of many of one group that wait for a receiver, with its alerts as they
+        are by now: whoever mends it is not to hear of all that came and went, one by one.
         """
         with self._transaction() as db:
             self._merge(db, receiver, "queued")
 
     def begin(self, now: WallTime) -> None:
         """Let every receiver be tried at once: with a service that starts, something may have been
-        mended. Those that failed are owed one notice a group.
+        mended. What waits for those that failed is merged where it is much.
         """
         with self._transaction() as db:
             for row in db.execute("SELECT name FROM receivers WHERE failures > 0").fetchall():

@@ -97,7 +97,7 @@ class Queue(Protocol):
         """Give it up, and queue another one instead."""
 
     def merge(self, receiver: str) -> None:
-        """Make one notice a group of what waits, as it is by now."""
+        """Make one notice of many of one group that wait, as it is by now."""
 
     def failures(self, receiver: str) -> int:
         """Count the failures in a row."""
